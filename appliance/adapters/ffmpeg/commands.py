@@ -1,0 +1,133 @@
+"""Every ffmpeg and ffprobe command line, built by pure functions; each flag with its reason."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from appliance.adapters.ffmpeg import filters
+from appliance.domain.media import Rendition
+from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
+
+#: The source's name in the job's private directory: never the user's.
+SOURCE = "source"
+#: Real containers only: a playlist, a concat script or an SDP named `.mp4` must not open other files (F45).
+FORMATS = ",".join(
+    [
+        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,mp3,flac,aac,mxf",
+        "h264,hevc,ivf,gif,ac3,eac3,dts,amr,amrnb,amrwb,aiff,caf,m4v,h263,obu,au,dv",
+    ]
+)
+PROTOCOLS = "file,pipe,fd"
+
+
+def guarded_input(max_pixels: int) -> list[str]:
+    """What stands before `-i` in every call, whoever makes it (MEDIA §2)."""
+    return [
+        "-protocol_whitelist", PROTOCOLS,  # no network, no crypto, no subfile: one upload must not read another
+        "-format_whitelist", FORMATS,  # no demuxer that opens what a file names
+        "-max_pixels", str(max_pixels),  # a small PNG can ask for gigabytes (F46)
+    ]  # fmt: skip
+
+
+def probe(ffprobe: str, max_pixels: int) -> list[str]:
+    """Container and streams as JSON."""
+    return [
+        ffprobe, "-v", "error", *guarded_input(max_pixels),
+        "-of", "json", "-show_format", "-show_streams", "-show_chapters",
+        "-i", f"file:{SOURCE}",
+    ]  # fmt: skip
+
+
+def packets(ffprobe: str, max_pixels: int) -> list[str]:
+    """Every packet's stream, time and flags, one CSV line each: header durations lie, packets do not."""
+    return [
+        ffprobe, "-v", "error", *guarded_input(max_pixels),
+        "-of", "csv=p=0", "-show_entries", "packet=stream_index,pts,dts,duration,flags",
+        "-i", f"file:{SOURCE}",
+    ]  # fmt: skip
+
+
+def trial(ffmpeg: str, max_pixels: int, stream_index: int, kind: str) -> list[str]:
+    """Decode until the first frame of one stream comes out; its checksum line on stdout is the proof."""
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *guarded_input(max_pixels),
+        "-i", f"file:{SOURCE}",
+        "-map", f"0:{stream_index}",
+        f"-frames:{kind}", "1",
+        "-f", "framecrc", "pipe:1",
+    ]  # fmt: skip
+
+
+def video_chunk(ffmpeg: str, plan: Plan, chunk: Chunk, *, preset: str, threads: int, max_pixels: int) -> list[str]:
+    """One decode, all rungs: `{rung}.mp4` each in the working directory."""
+    assert plan.video is not None
+    command = [
+        ffmpeg, "-hide_banner", "-nostdin", "-y",
+        "-v", "verbose",  # the summary says how many frames were decoded
+        "-nostats", "-progress", "pipe:1",  # output time, to show progress and to notice a standstill
+        *guarded_input(max_pixels),
+        "-copyts",  # the source's own clock: the grid has one phase in the whole video
+        *_seek(plan, chunk),
+        "-i", f"file:{SOURCE}",
+        "-filter_complex", filters.video_graph(plan, chunk),
+    ]  # fmt: skip
+    for rung in plan.video.rungs:
+        command += _rung(rung, plan.grid, chunk, preset, threads)
+    return command
+
+
+def _seek(plan: Plan, chunk: Chunk) -> list[str]:
+    """To the key frame at or before the picture that is on screen when the chunk starts."""
+    if chunk.first_frame == 0:
+        return []
+    at = Fraction(plan.origin_ticks, GRID_TICKS) + (chunk.first_frame - 1) / plan.grid.rate
+    return [
+        "-noaccurate_seek",  # an accurate seek throws that picture away when it began earlier
+        "-seek_timestamp", "1",  # on the source's clock, not counted from its start
+        "-ss", f"{float(at):.6f}",
+    ]  # fmt: skip
+
+
+def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) -> list[str]:
+    gop = str(grid.gop_frames)
+    return [
+        "-map", f"[{rung.name}]",
+        "-c:v", "libx264", "-preset", preset, "-profile:v", "high",
+        "-crf", f"{rung.crf:g}", "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize),  # capped CRF
+        "-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-flags", "+cgop",  # an IDR exactly every GOP
+        "-bf", "3", "-threads", str(threads),
+        "-x264-params", "force-cfr=1:stitchable=1",  # force-cfr: no rate games with frame times; stitchable: equal headers
+        "-frames:v", str(chunk.frames),
+        "-fps_mode", "passthrough",  # the graph has put the frames on the grid already
+        "-enc_time_base", f"{grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264
+        *_fragmented(),
+        "-video_track_timescale", str(grid.timescale),
+        f"file:{rung.name}.mp4",
+    ]  # fmt: skip
+
+
+def audio_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+    """The whole sound in one run: `audio.mp4` in the working directory."""
+    assert plan.audio is not None
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-nostats", "-progress", "pipe:1",
+        *guarded_input(max_pixels),
+        "-copyts",
+        "-i", f"file:{SOURCE}",
+        "-filter_complex", filters.audio_graph(plan),
+        "-map", "[audio]",
+        "-c:a", "aac", "-b:a", str(plan.audio.bitrate),
+        *_fragmented(),
+        "file:audio.mp4",
+    ]  # fmt: skip
+
+
+def _fragmented() -> list[str]:
+    """Fragments the packager can cut: no edit list, decode times from zero, nothing from the source's metadata."""
+    return [
+        "-map_metadata", "-1", "-map_chapters", "-1",  # a teacher's phone writes its position into the file
+        "-bitexact",  # no version strings: two hosts with one plan write the same init
+        "-f", "mp4",
+        "-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_sidx",
+        "-use_editlist", "0",
+    ]  # fmt: skip

