@@ -1,0 +1,214 @@
+"""What the plan and the chunk rows promise of a stream of ours: one small function each, named in the table below."""
+
+from __future__ import annotations
+
+import posixpath
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Plan
+from appliance.streams import languages
+from appliance.streams.segments import ChunkObjects, Gop, Segment, TrackObjects
+from appliance.streams.stream import Finding, SegmentFacts, Stream, Track, resolve
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The plan that was encoded, and what every one of its chunks recorded."""
+
+    plan: Plan
+    chunks: tuple[ChunkObjects, ...]
+
+    def recorded(self, name: str) -> list[tuple[str, TrackObjects]]:
+        """(prefix, objects) of one track in the order of the presentation."""
+        ordered = sorted(self.chunks, key=lambda chunk: chunk.number)
+        return [(chunk.prefix, track) for chunk in ordered for track in chunk.tracks if track.track == name]
+
+    def segments(self, name: str) -> list[tuple[str, Segment]]:
+        """(key, segment) of one track in the order of the presentation."""
+        return [(f"{prefix}/{s.name}", s) for prefix, track in self.recorded(name) for s in track.segments]
+
+    def chunk_of(self, key: str) -> int | None:
+        """The chunk that an object belongs to; None for a playlist."""
+        directory = posixpath.dirname(key)
+        return next((chunk.number for chunk in self.chunks if chunk.prefix == directory), None)
+
+
+@dataclass(frozen=True)
+class Promised:
+    """A stream, the listing of what exists, and what was promised."""
+
+    stream: Stream
+    sizes: Mapping[str, int]
+    expected: Expected
+
+    @property
+    def plan(self) -> Plan:
+        return self.expected.plan
+
+    def key(self, name: str) -> str:
+        """The key of a playlist of ours."""
+        return resolve(self.stream.master_key, f"{name}.m3u8")
+
+    def rungs(self) -> list[str]:
+        return [name for name in self.plan.tracks if name != AUDIO_TRACK]
+
+    def tracks(self) -> Iterator[tuple[str, Track]]:
+        """Each track of the plan that could be read."""
+        for name in self.plan.tracks:
+            track = self.stream.tracks.get(self.key(name))
+            if track:
+                yield name, track
+
+
+@dataclass(frozen=True)
+class Promise:
+    """`source` is where the promise is written down."""
+
+    name: str
+    source: str
+    check: Callable[[Promised], Iterator[Finding]]
+
+
+def recorded_sizes(promised: Promised) -> Iterator[Finding]:
+    """Every object of every chunk lies there with the size that was recorded when it was uploaded."""
+    for chunk in promised.expected.chunks:
+        for key, size in chunk.sizes().items():
+            found = promised.sizes.get(key)
+            if found is None:
+                yield key, "It was recorded, and it does not exist."
+            elif found != size:
+                yield key, f"It has {found} bytes, and {size} were recorded."
+
+
+def nothing_else(promised: Promised) -> Iterator[Finding]:
+    """Nothing else lies in the directories of the chunks and of the master."""
+    known = {key for chunk in promised.expected.chunks for key in chunk.sizes()}
+    known |= {promised.stream.master_key, *promised.stream.playlists}
+    homes = {posixpath.dirname(key) for key in known}
+    for key in promised.sizes:
+        if key not in known and posixpath.dirname(key) in homes:
+            yield key, "No playlist and no chunk names it."
+
+
+def all_tracks(promised: Promised) -> Iterator[Finding]:
+    """The master leads to every track of the plan and to no other."""
+    stream, rungs = promised.stream, promised.rungs()
+    sound = [AUDIO_TRACK] if promised.plan.audio else []
+    wanted = {
+        "variants": rungs or sound,
+        "renditions": sound if rungs else [],
+        "I-frame playlists": [f"{name}_iframes" for name in rungs],
+    }
+    named = {
+        "variants": [variant.uri for variant in stream.master.variants],
+        "renditions": [item.get("URI", "") for item in stream.master.renditions],
+        "I-frame playlists": [item.get("URI", "") for item in stream.master.iframes],
+    }
+    for kind, names in wanted.items():
+        if [resolve(stream.master_key, uri) for uri in named[kind]] != [promised.key(name) for name in names]:
+            yield stream.master_key, f"Its {kind} are {named[kind]}; the plan has {names}."
+    if rungs and sound and not all(variant.attributes.get("AUDIO") for variant in stream.master.variants):
+        yield stream.master_key, "A variant has no AUDIO, so that it would play without sound."
+
+
+def named_objects(promised: Promised) -> Iterator[Finding]:
+    """Each playlist names exactly the segments that the chunks recorded, in order."""
+    for name in promised.plan.tracks:
+        key = promised.key(name)
+        media = promised.stream.playlists.get(key)
+        wanted = [segment_key for segment_key, _ in promised.expected.segments(name)]
+        if media and [resolve(key, entry.uri) for entry in media.entries] != wanted:
+            yield key, f"It does not name the {len(wanted)} recorded segments in their order."
+
+
+def one_init(promised: Promised) -> Iterator[Finding]:
+    """One init serves the whole track: every chunk wrote the same bytes, and the one that is named holds them."""
+    for name, track in promised.tracks():
+        recorded = {f"{prefix}/{o.init_name}": o.init_sha256 for prefix, o in promised.expected.recorded(name)}
+        first = next(iter(recorded.values()), "")
+        for key, digest in recorded.items():
+            if digest != first:
+                yield key, "It differs from the first chunk's init, which all segments of the track would use."
+        if track.init_key not in recorded:
+            yield track.key, f"Its EXT-X-MAP names {track.init_key}, which no chunk recorded for this track."
+        elif track.init_sha256 != recorded[track.init_key]:
+            yield track.init_key, "It is not the init that was recorded."
+
+
+def as_recorded(promised: Promised) -> Iterator[Finding]:
+    """Samples, durations and fragments of each segment are those of the chunk's row."""
+    for name, track in promised.tracks():
+        recorded = dict(promised.expected.segments(name))
+        for segment in track.segments:
+            row = recorded.get(segment.key)
+            if row and (row.samples, row.duration, row.gops) != _measured(segment):
+                yield segment.key, f"Its {len(segment.times)} samples are not quite the {row.samples} recorded."
+
+
+def _measured(segment: SegmentFacts) -> tuple[int, int, tuple[Gop, ...]]:
+    gops = tuple(Gop(moof.offset, moof.reach_bytes, moof.duration) for moof in segment.moofs)
+    return len(segment.times), segment.duration, gops
+
+
+def on_the_grid(promised: Promised) -> Iterator[Finding]:
+    """Each segment shows exactly the frames that the plan gives it, each at its time; so together they show all."""
+    for name, track in promised.tracks():
+        ticks, timescale, boundaries = _timeline(promised.plan, name)
+        if track.init.timescale != timescale:
+            yield track.init_key, f"It counts {track.init.timescale} ticks a second, the plan {timescale}."
+        if len(track.segments) != promised.plan.grid.segments:
+            yield track.key, f"It has {len(track.segments)} segments, the plan {promised.plan.grid.segments}."
+        for number, segment in enumerate(track.segments[: promised.plan.grid.segments]):
+            first, last = boundaries[number] * ticks, boundaries[number + 1] * ticks
+            if segment.times != array("q", range(first, last, ticks)):
+                yield segment.key, f"Its {len(segment.times)} timestamps are not the grid's from {first} to {last}."
+            if (segment.start, segment.duration) != (first, last - first):
+                yield segment.key, f"It lasts {segment.duration} ticks from {segment.start} on, not {last - first}."
+
+
+def _timeline(plan: Plan, name: str) -> tuple[int, int, list[int]]:
+    """Ticks of a sample, ticks of a second, and the samples before each segment."""
+    segments = range(plan.grid.segments + 1)
+    if name == AUDIO_TRACK:
+        return AAC_FRAME_SAMPLES, AUDIO_RATE, [plan.audio_boundary(segment) for segment in segments]
+    return plan.grid.frame_ticks, plan.grid.timescale, [plan.grid.boundary(segment) for segment in segments]
+
+
+def true_length(promised: Promised) -> Iterator[Finding]:
+    """EXTINFs add up to the recording's length within one frame of it (or, for sound, of AAC)."""
+    frame = max(1 / promised.plan.grid.rate, Fraction(AAC_FRAME_SAMPLES, AUDIO_RATE))
+    true = promised.plan.grid.duration_seconds
+    for key, media in promised.stream.playlists.items():
+        total = sum((entry.duration for entry in media.entries), Fraction(0))
+        if abs(total - true) > frame:
+            yield key, f"Its segments last {float(total):.3f} s, the recording {float(true):.3f} s."
+
+
+def as_planned(promised: Promised) -> Iterator[Finding]:
+    """Sizes of the rungs, channels and language are the plan's; the rules hold the master against the bytes."""
+    plan = promised.plan
+    for name, track in promised.tracks():
+        rung = next((rung for rung in plan.video.rungs if rung.name == name), None) if plan.video else None
+        if rung and (track.init.width, track.init.height) != (rung.width, rung.height):
+            yield track.init_key, f"Its pictures are not the plan's {rung.width}x{rung.height}."
+        if not rung and plan.audio and track.init.channels != plan.audio.channels:
+            yield track.init_key, f"It has {track.init.channels} channels, the plan {plan.audio.channels}."
+    for item in promised.stream.master.renditions:
+        if plan.audio and item.get("LANGUAGE") != languages.tag(plan.audio.language):
+            yield promised.stream.master_key, f"LANGUAGE is {item.get('LANGUAGE')}, not that of {plan.audio.language}."
+
+
+PROMISES = (
+    Promise("recorded-sizes", "F48", recorded_sizes),
+    Promise("nothing-else", "F13", nothing_else),
+    Promise("all-tracks", "F48", all_tracks),
+    Promise("named-objects", "F48", named_objects),
+    Promise("one-init", "RFC 8216 §4.3.2.5", one_init),
+    Promise("as-recorded", "F48", as_recorded),
+    Promise("on-the-grid", "F48", on_the_grid),
+    Promise("true-length", "F48", true_length),
+    Promise("as-planned", "RFC 8216 §4.3.4", as_planned),
+)

@@ -1,0 +1,218 @@
+"""The packager: one fragmented MP4 as ffmpeg wrote it → an init segment and media segments cut on the plan's grid."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain, islice, pairwise
+from pathlib import Path
+from typing import Any
+
+from appliance.domain.errors import Transient
+from appliance.streams import boxes
+from appliance.streams.boxes import BadBoxes, Init, Sample
+
+
+@dataclass(frozen=True)
+class Gop:
+    """One moof + mdat of a segment: where it lies in the file, and how far its first sample (the IDR) reaches.
+
+    `offset` and `iframe_bytes` are the EXT-X-BYTERANGE of the I-frame playlist: from the moof to the end of the IDR.
+    """
+
+    offset: int
+    iframe_bytes: int
+    duration: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One media segment. `name` is relative to the chunk's directory; `duration` in ticks of the track's timescale."""
+
+    name: str
+    size_bytes: int
+    duration: int
+    samples: int
+    gops: tuple[Gop, ...]
+
+
+@dataclass(frozen=True)
+class TrackObjects:
+    """What one chunk holds of one track (a rung's name, or `audio`)."""
+
+    track: str
+    timescale: int
+    #: RFC 6381, read from the bytes of avcC or esds.
+    codec: str
+    width: int
+    height: int
+    init_name: str
+    init_bytes: int
+    init_sha256: str
+    segments: tuple[Segment, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> TrackObjects:
+        segments = tuple(
+            Segment(**{**segment, "gops": tuple(Gop(**gop) for gop in segment["gops"])})
+            for segment in fields["segments"]
+        )
+        return cls(**{**fields, "segments": segments})
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Every object by its name."""
+        return {self.init_name: self.init_bytes} | {segment.name: segment.size_bytes for segment in self.segments}
+
+
+@dataclass(frozen=True)
+class ChunkObjects:
+    """What a finished chunk's row records: its tracks, all of them under the key `prefix`."""
+
+    number: int
+    prefix: str
+    tracks: tuple[TrackObjects, ...]
+
+    @classmethod
+    def from_json(cls, number: int, fields: dict[str, Any]) -> ChunkObjects:
+        """Read back what the encoder of the chunk recorded."""
+        return cls(number, fields["prefix"], tuple(TrackObjects.from_json(track) for track in fields["tracks"]))
+
+    def sizes(self) -> dict[str, int]:
+        """Every object by its key."""
+        return {f"{self.prefix}/{name}": size for track in self.tracks for name, size in track.sizes.items()}
+
+
+def package(
+    source: Path,
+    directory: Path,
+    *,
+    track: str,
+    boundaries: list[int],
+    first_segment: int,
+    start: int,
+    gop: int | None,
+    timescale: int,
+    frame_ticks: int,
+    drop_priming: bool = False,
+) -> TrackObjects:
+    """Cut what ffmpeg wrote of one track of one chunk into `{track}_init.mp4` and `{track}_00001.m4s`, ….
+
+    `boundaries` counts the chunk's samples before each segment, and all of them at the end. Pictures get one moof per
+    `gop` samples, sound (`gop` None) one per segment. `start` is the chunk's place in the presentation, in ticks.
+    `drop_priming` leaves out the packet that the AAC encoder puts before the sound.
+    Raises Transient `encode_failed` when the file does not hold exactly those samples on that grid.
+    """
+    try:
+        with _mapped(source) as data:
+            init = boxes.read_init(data)
+            if init.timescale != timescale:
+                raise BadBoxes(f"it counts {init.timescale} ticks a second, not {timescale}")
+            cut = _Cut(data, init, gop=gop, start=start, frame_ticks=frame_ticks, drop_priming=drop_priming)
+            segments = tuple(
+                cut.segment(directory / f"{track}_{number:05d}.m4s", number, first, last)
+                for number, (first, last) in enumerate(pairwise(boundaries), start=first_segment + 1)
+            )
+            cut.finish(boundaries[-1])
+            return _described(track, init, _write_init(data, directory / f"{track}_init.mp4"), segments)
+    except BadBoxes as error:
+        raise Transient(f"What ffmpeg wrote to {source.name} is not what was planned: {error}.") from error
+
+
+def _write_init(data: mmap.mmap, path: Path) -> bytes:
+    head = boxes.clean_init(data)
+    path.write_bytes(head)
+    return head
+
+
+def _described(track: str, init: Init, head: bytes, segments: tuple[Segment, ...]) -> TrackObjects:
+    return TrackObjects(
+        track=track,
+        timescale=init.timescale,
+        codec=init.codec,
+        width=init.width,
+        height=init.height,
+        init_name=f"{track}_init.mp4",
+        init_bytes=len(head),
+        init_sha256=hashlib.sha256(head).hexdigest(),
+        segments=segments,
+    )
+
+
+@contextmanager
+def _mapped(source: Path) -> Iterator[mmap.mmap]:
+    with source.open("rb") as file:
+        if not source.stat().st_size:
+            raise BadBoxes("it is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+class _Cut:
+    """Writes the segments of one track of one chunk, in order."""
+
+    def __init__(
+        self, data: mmap.mmap, init: Init, *, gop: int | None, start: int, frame_ticks: int, drop_priming: bool
+    ) -> None:
+        self._data = data
+        self._init = init
+        self._gop = gop
+        self._first_frame = start // frame_ticks
+        self._ticks = frame_ticks
+        fragments = boxes.read_fragments(data, init)
+        samples = chain.from_iterable(fragment.samples for fragment in fragments)
+        self._samples = islice(samples, 1 if drop_priming else 0, None)
+        #: Presentation time of the chunk's first sample in ffmpeg's file.
+        self._origin: int | None = None
+
+    def segment(self, path: Path, number: int, first: int, last: int) -> Segment:
+        """Take the chunk's samples from `first` up to `last` and write segment `number` of the presentation."""
+        gops = []
+        with path.open("wb") as file:
+            for at in range(first, last, self._gop or last - first):
+                samples = self._placed(at, min(at + (self._gop or last), last))
+                head = self._head(samples, at, number)
+                gops.append(Gop(file.tell(), len(head) + samples[0].size, len(samples) * self._ticks))
+                file.write(head)
+                file.writelines(self._data[sample.offset : sample.offset + sample.size] for sample in samples)
+            size = file.tell()
+        return Segment(path.name, size, (last - first) * self._ticks, last - first, tuple(gops))
+
+    def finish(self, expected: int) -> None:
+        """Nothing may be left."""
+        more = sum(1 for _ in self._samples)
+        if more:
+            raise BadBoxes(f"it holds {expected + more} samples instead of {expected}")
+
+    def _placed(self, first: int, last: int) -> list[Sample]:
+        """The samples, checked to be those of the grid from `first` to `last`, with offsets from our decode times."""
+        samples = list(islice(self._samples, last - first))
+        if len(samples) < last - first:
+            raise BadBoxes(f"it ends after {first + len(samples)} samples")
+        if self._origin is None:
+            self._origin = samples[0].decode_time + samples[0].composition
+        shown = [sample.decode_time + sample.composition - self._origin for sample in samples]
+        decoded = range(first * self._ticks, last * self._ticks, self._ticks)
+        if sorted(shown) != list(decoded):
+            raise BadBoxes(f"samples {first} to {last - 1} do not lie on the grid of {self._ticks} ticks")
+        if self._gop and not boxes.is_idr(boxes.nal_types(self._data, samples[0], self._init.nal_length_bytes)):
+            raise BadBoxes(f"sample {first} begins a group of pictures and is no IDR")
+        return [s._replace(composition=at - dts) for s, at, dts in zip(samples, shown, decoded, strict=True)]
+
+    def _head(self, samples: list[Sample], first: int, segment: int) -> bytes:
+        """Fragments are numbered through the whole presentation, chunk after chunk (ISO/IEC 14496-12 §8.8.5)."""
+        frame = self._first_frame + first
+        return boxes.fragment_head(
+            samples,
+            sequence=1 + frame // self._gop if self._gop else segment,
+            track_id=self._init.track_id,
+            decode_time=frame * self._ticks,
+            duration=self._ticks,
+            video=self._gop is not None,
+        )

@@ -1,0 +1,166 @@
+"""Small whole streams, encoded by the real ffmpeg and kept in memory, so that a test can take something away."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from appliance.domain.media import AudioStream, LadderStep, Source, VideoStream
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, Chunk, Packaging, Plan, make_plan
+from appliance.streams import hls
+from appliance.streams.proof import Broken, Expected, prove
+from appliance.streams.segments import ChunkObjects, TrackObjects, package
+
+PLAYLISTS = "hls/7/1-attempt"
+MEDIA = "hls/7/media/plan"
+MASTER = f"{PLAYLISTS}/{hls.MASTER}"
+LADDER = (LadderStep(180, 24, 800_000), LadderStep(90, 26, 300_000))
+#: As the encoder writes them: fragments that the packager can cut.
+FRAGMENTED = [
+    *["-map_metadata", "-1", "-bitexact", "-f", "mp4", "-use_editlist", "0"],
+    *["-movflags", "+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_sidx"],
+]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What lies in storage, key → bytes, and what was promised of it."""
+
+    files: dict[str, bytes]
+    expected: Expected
+
+    def prove(self) -> list[Broken]:
+        sizes = {key: len(data) for key, data in self.files.items()}
+        return prove(self.files.__getitem__, sizes, MASTER, self.expected, readers=1)
+
+    def rules(self) -> set[str]:
+        """Names of the rules that are broken."""
+        return {broken.rule for broken in self.prove()}
+
+    def text(self, name: str) -> str:
+        return self.files[f"{PLAYLISTS}/{name}"].decode()
+
+    def without(self, key: str) -> Tree:
+        return replace(self, files={name: data for name, data in self.files.items() if name != key})
+
+    def holding(self, key: str, data: bytes) -> Tree:
+        return replace(self, files=self.files | {key: data})
+
+    def saying(self, name: str, text: str) -> Tree:
+        return self.holding(f"{PLAYLISTS}/{name}", text.encode())
+
+    def write(self, directory: Path) -> Path:
+        """Onto the disk; the master's path."""
+        for key, data in self.files.items():
+            path = directory / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return directory / MASTER
+
+
+def plan_of(rate: Fraction, seconds: Fraction, *, video: bool = True, audio: bool = True) -> Plan:
+    """Segments of a second in chunks of three."""
+    picture = VideoStream(
+        0, "h264", 320, 180, Fraction(1), "yuv420p", "", "bt709", False, Fraction(0), seconds, 0, rate, True
+    )
+    sound = AudioStream(1, "aac", 2, AUDIO_RATE, "eng", Fraction(0), seconds)
+    source = Source("mov", picture if video else None, sound if audio else None)
+    packaging = Packaging(gop_seconds=0.5, segment_seconds=1.0, chunk_seconds=3.0)
+    return make_plan(source, identity={}, steps=LADDER, packaging=packaging)
+
+
+def encode_video(plan: Plan, chunk: Chunk, directory: Path) -> None:
+    """`{rung}.mp4` of the chunk, with B-frames, as the encoder's command has it."""
+    assert plan.video is not None
+    grid, first = plan.grid, plan.video.rungs[0]
+    names = [rung.name for rung in plan.video.rungs]
+    graph = (
+        f"testsrc2=s={first.width}x{first.height}:r={grid.rate_num}/{grid.rate_den},format=yuv420p,"
+        f"trim=start_frame={chunk.first_frame}:end_frame={chunk.first_frame + chunk.frames},setpts=PTS-STARTPTS,"
+        f"split={len(names)}" + "".join(f"[in{name}]" for name in names)
+    )
+    command = []
+    for rung in plan.video.rungs:
+        graph += f";[in{rung.name}]scale={rung.width}:{rung.height},setsar=1[{rung.name}]"
+        command += [
+            *["-map", f"[{rung.name}]", "-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high"],
+            *["-crf", f"{rung.crf:g}", "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize)],
+            *["-g", str(grid.gop_frames), "-keyint_min", str(grid.gop_frames), "-sc_threshold", "0"],
+            *["-flags", "+cgop", "-bf", "3", "-threads", "1", "-x264-params", "force-cfr=1:stitchable=1"],
+            *[*FRAGMENTED, "-video_track_timescale", str(grid.timescale), str(directory / f"{rung.name}.mp4")],
+        ]
+    ffmpeg("-filter_complex", graph, *command)
+
+
+def encode_audio(plan: Plan, path: Path, *, frames: int | None = None) -> None:
+    samples = (frames or plan.audio_frames) * AAC_FRAME_SAMPLES
+    tone = f"sine=frequency=440:sample_rate={AUDIO_RATE},aformat=channel_layouts=stereo,atrim=end_sample={samples}"
+    ffmpeg("-filter_complex", f"{tone}[a]", "-map", "[a]", "-c:a", "aac", "-b:a", "96k", *FRAGMENTED, str(path))
+
+
+def ffmpeg(*arguments: str) -> None:
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *arguments], check=True)
+
+
+def package_video(plan: Plan, chunk: Chunk, rung: str, source: Path, directory: Path) -> TrackObjects:
+    ends = [plan.grid.boundary(chunk.first_segment + n) - chunk.first_frame for n in range(chunk.segments + 1)]
+    return package(
+        source,
+        directory,
+        track=rung,
+        boundaries=ends,
+        first_segment=chunk.first_segment,
+        start=chunk.first_frame * plan.grid.frame_ticks,
+        gop=plan.grid.gop_frames,
+        timescale=plan.grid.timescale,
+        frame_ticks=plan.grid.frame_ticks,
+    )
+
+
+def package_audio(plan: Plan, source: Path, directory: Path) -> TrackObjects:
+    return package(
+        source,
+        directory,
+        track="audio",
+        boundaries=[plan.audio_boundary(segment) for segment in range(plan.grid.segments + 1)],
+        first_segment=0,
+        start=0,
+        gop=None,
+        timescale=AUDIO_RATE,
+        frame_ticks=AAC_FRAME_SAMPLES,
+        drop_priming=True,
+    )
+
+
+def make_tree(plan: Plan, directory: Path) -> Tree:
+    """Encode, package and publish every chunk of the plan."""
+    files: dict[str, bytes] = {}
+    chunks = []
+    for chunk in plan.chunks:
+        objects, packaged = _chunk(plan, chunk, directory / str(chunk.number))
+        chunks.append(objects)
+        files |= {f"{objects.prefix}/{path.name}": path.read_bytes() for path in packaged.iterdir()}
+    return published(Tree(files, Expected(plan, tuple(chunks))))
+
+
+def _chunk(plan: Plan, chunk: Chunk, directory: Path) -> tuple[ChunkObjects, Path]:
+    packaged = directory / "packaged"
+    packaged.mkdir(parents=True)
+    if chunk.number == AUDIO_CHUNK:
+        encode_audio(plan, directory / "audio.mp4")
+        tracks = (package_audio(plan, directory / "audio.mp4", packaged),)
+    else:
+        encode_video(plan, chunk, directory)
+        rungs = plan.video.rungs if plan.video else ()
+        tracks = tuple(package_video(plan, chunk, r.name, directory / f"{r.name}.mp4", packaged) for r in rungs)
+    return ChunkObjects(chunk.number, f"{MEDIA}/{chunk.number}-token", tracks), packaged
+
+
+def published(tree: Tree) -> Tree:
+    """The tree with playlists written from what its chunks recorded."""
+    texts = hls.playlists(tree.expected.plan, tree.expected.chunks, PLAYLISTS)
+    return replace(tree, files=tree.files | {f"{PLAYLISTS}/{name}": text.encode() for name, text in texts.items()})
