@@ -25,7 +25,7 @@ class Directory:
         return (self.root / key).read_bytes()
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Every file below the prefix with its size in bytes."""
+        """Every file whose key begins with the prefix, with its size in bytes."""
         files = (path for path in self.root.rglob("*") if path.is_file())
         found = {path.relative_to(self.root).as_posix(): path.stat().st_size for path in files}
         return {key: size for key, size in found.items() if key.startswith(prefix)}

@@ -8,7 +8,9 @@
     ├── UnreadableMessage → counted, dead-lettered, deleted
     └── Stopped           → the job ends here and publishes nothing
         ├── LeaseLost     → somebody else owns it now: write nothing
+        │   └── ChunkLost → somebody else encodes this chunk now; the video may still be ours
         ├── Cancelled     → FAILED `cancelled`
+        ├── NoRoom        → too big for this host: back to UPLOADED, due later, charged to nothing
         └── Draining      → back to UPLOADED, charged to nothing
 
 An adapter translates its library's exceptions at its door; they are logged once, at the top.
@@ -32,6 +34,7 @@ ERROR_CODES: dict[str, str] = {
     "encode_stalled": "The encoder stopped making progress.",
     "proof_failed": "The finished stream was not whole and was not published.",
     "disk_full": "The encoding host ran out of disk space.",
+    "source_changed": "The uploaded file was replaced while it was read.",
     "storage_unavailable": "The storage did not answer.",
     "internal_error": "The appliance made a mistake; its log says where.",
 }
@@ -98,10 +101,20 @@ class LeaseLost(Stopped):
     code = "lease_lost"
 
 
+class ChunkLost(LeaseLost):
+    """The chunk's token is not ours any more."""
+
+
 class Cancelled(Stopped):
     """Somebody asked for the job to end."""
 
     code = "cancelled"
+
+
+class NoRoom(Stopped):
+    """This host's disk cannot hold the job; another host's, or this one's later, may."""
+
+    code = "no_room"
 
 
 class Draining(Stopped):

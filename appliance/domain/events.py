@@ -104,5 +104,7 @@ Event = Booted | Alive | Claiming | NotClaimed | Claimed | ChunkClaiming | Chunk
 EXIT_DONE = 0
 #: The configuration is wrong: restarting would not help.
 EXIT_CONFIG = 78
+#: The heartbeat thread hung and cannot be ended: the process gave its job back and makes way for a fresh one.
+EXIT_HEARTBEAT = 75
 #: The supervisor went away and the child ended its own work.
 EXIT_ORPHANED = 70

@@ -55,13 +55,13 @@ def parse(body: str) -> Message:
         raise UnreadableMessage("The message is not JSON.") from error
     if not isinstance(fields, dict):
         raise UnreadableMessage("The message is not a JSON object.")
-    video_id = fields.get("video_id")
-    if not _is_id(video_id):
+    video_id = _id(fields.get("video_id"))
+    if video_id is None:
         raise UnreadableMessage("The message's video_id is not a positive whole number.")
-    tenant_id, attempt, created_at = fields.get("tenant_id"), fields.get("attempt"), fields.get("created_at")
+    attempt, created_at = fields.get("attempt"), fields.get("created_at")
     return Message(
-        video_id=int(video_id),
-        tenant_id=int(tenant_id) if _is_id(tenant_id) else None,
+        video_id=video_id,
+        tenant_id=_id(fields.get("tenant_id")),
         file_key=_text(fields.get("file_key")),
         tenant_code=_text(fields.get("tenant_code")),
         created_at=created_at if isinstance(created_at, str | float | int) else None,
@@ -69,8 +69,8 @@ def parse(body: str) -> Message:
     )
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_ID
+def _id(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_ID else None
 
 
 def _text(value: object) -> str:
@@ -97,7 +97,7 @@ class Settlement(StrEnum):
     DELETE = "delete"
     #: Visible again at once: another encoder shall have it.
     RETURN = "return"
-    #: Visible again in LATER_SECONDS: the row is locked by somebody who may let go.
+    #: Visible again in LATER_SECONDS: the row is locked by somebody who may let go, or nobody could read it.
     LATER = "later"
 
 
@@ -105,11 +105,14 @@ LATER_SECONDS = 60
 
 
 def settle(outcome: Outcome, *, fast_ack: bool, miss: ClaimMiss | None = None) -> Settlement:
-    """The outcome table. With fast-ack the message is gone already and visibility is never touched."""
+    """The outcome table. With fast-ack the message is gone already and visibility is never touched.
+
+    `miss` says why a claim took no row; None: the database did not answer.
+    """
     if fast_ack:
         return Settlement.NOTHING
     if outcome is Outcome.RELEASED:
         return Settlement.RETURN
-    if outcome in (Outcome.NOT_CLAIMED, Outcome.LOST) and miss is ClaimMiss.LOCKED:
+    if outcome is Outcome.NOT_CLAIMED and miss in (None, ClaimMiss.LOCKED):
         return Settlement.LATER
     return Settlement.DELETE

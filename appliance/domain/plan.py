@@ -134,6 +134,11 @@ class Plan:
     revision: int = PLAN_REVISION
 
     @property
+    def rungs(self) -> tuple[str, ...]:
+        """What a player chooses from, highest first: the pictures, or the sound where there is no picture."""
+        return tuple(rung.name for rung in self.video.rungs) if self.video else (AUDIO_TRACK,)
+
+    @property
     def tracks(self) -> tuple[str, ...]:
         """Names of the output's tracks: the rungs, highest first, then the audio."""
         rungs = tuple(rung.name for rung in self.video.rungs) if self.video else ()

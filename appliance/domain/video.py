@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 
@@ -118,4 +119,4 @@ class DoneChunk:
     token: UUID
     #: Epoch of the owner under whom it was finished; smaller than the lease's epoch means resumed.
     epoch: int
-    objects: dict[str, object]
+    objects: dict[str, Any]

@@ -35,6 +35,8 @@ MATRICES = {
 }
 #: Untagged pictures of at least this short side are taken for BT.709, smaller ones for BT.601.
 HD_SHORT_SIDE = 720
+#: ffprobe's JSON of one stream, or of the whole file.
+_Fields = dict[str, Any]
 NEXT_STEP = "Upload the recording again, exported as MP4 (H.264 and AAC)."
 
 
@@ -122,7 +124,7 @@ class _Asker:
         self.account(ended)
         return ended
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> _Fields:
         """ffprobe's JSON. Nothing in it is believed but kinds, sizes and tags."""
         lines: list[str] = []
         ended = self._call(commands.probe(self.probe.tools.ffprobe, self.probe.max_pixels), lines.append)
@@ -131,17 +133,10 @@ class _Asker:
         except ValueError:
             described = {}
         if ended.status != 0 or not described.get("streams"):
-            encrypted = any("encrypt" in line.lower() for line in ended.stderr)
-            code = "encrypted" if encrypted else "not_media"
-            sentence = (
-                "The recording is copy-protected and cannot be read."
-                if encrypted
-                else "The file is not a video or audio recording, or its beginning is damaged beyond reading."
-            )
-            raise SourceRejected(sentence, code=code, hint=NEXT_STEP)
+            raise _unreadable(" ".join(ended.stderr).lower())
         return {"format": described.get("format", {}), "streams": described["streams"]}
 
-    def packets(self, streams: list[dict[str, Any]]) -> dict[int, Packets]:
+    def packets(self, streams: list[_Fields]) -> dict[int, Packets]:
         """Packet times by stream index; streams without a timed packet are left out."""
         found = {stream["index"]: Packets(Fraction(stream.get("time_base", "1/1000"))) for stream in streams}
 
@@ -155,11 +150,9 @@ class _Asker:
             self.warnings.append(f"The file is damaged in places: {ended.stderr[-1][:200]}")
         return {index: packets for index, packets in found.items() if packets.times}
 
-    def first_decodable(
-        self, kind: str, described: dict[str, Any], packets: dict[int, Packets]
-    ) -> dict[str, Any] | None:
+    def first_decodable(self, kind: str, described: _Fields, packets: dict[int, Packets]) -> _Fields | None:
         """The first stream of the kind that decodes, those marked default first; cover art is not a video."""
-        candidates = [
+        candidates: list[_Fields] = [
             stream
             for stream in described["streams"]
             if stream.get("codec_type") == kind
@@ -169,36 +162,39 @@ class _Asker:
         candidates.sort(key=lambda stream: -stream.get("disposition", {}).get("default", 0))
         for stream in candidates:
             _refuse_protected(stream)
-            self._refuse_oversized(stream)
             if self._decodes(stream):
                 return stream
             self.warnings.append(f"The {kind} stream {stream['index']} cannot be decoded and was left out.")
         return None
 
-    def _decodes(self, stream: dict[str, Any]) -> bool:
+    def _decodes(self, stream: _Fields) -> bool:
         checksums: list[str] = []
         kind = stream["codec_type"][0]
         command = commands.trial(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], kind)
         self._call(command, lambda line: checksums.append(line) if line and not line.startswith("#") else None)
         return bool(checksums)
 
-    def _refuse_oversized(self, stream: dict[str, Any]) -> None:
-        pixels = stream.get("width", 0) * stream.get("height", 0)
-        if pixels > self.probe.max_pixels:
-            raise SourceRejected(
-                f"The picture is {stream['width']}x{stream['height']} pixels; {self.probe.max_pixels} in all are allowed.",
-                code="too_large",
-                hint="Export the recording at 3840x2160 or less.",
-            )
+
+def _unreadable(words: str) -> SourceRejected:
+    """ffprobe opened nothing; its words tell a protected or oversized recording from what is no recording at all."""
+    if "encrypt" in words:
+        return SourceRejected("The recording is copy-protected and cannot be read.", code="encrypted", hint=NEXT_STEP)
+    if "max pixel count" in words:
+        return SourceRejected("The picture has more pixels than the operator allows.", code="too_large", hint=NEXT_STEP)
+    return SourceRejected(
+        "The file is not a video or audio recording, or its beginning is damaged beyond reading.",
+        code="not_media",
+        hint=NEXT_STEP,
+    )
 
 
-def _refuse_protected(stream: dict[str, Any]) -> None:
+def _refuse_protected(stream: _Fields) -> None:
     """Protected samples can decode as noise with status 0 (ISO/IEC 23001-7: sample entries `encv`, `enca`)."""
     if stream.get("codec_tag_string") in ("encv", "enca"):
         raise SourceRejected("The recording is copy-protected and cannot be read.", code="encrypted", hint=NEXT_STEP)
 
 
-def _nothing_decodes(described: dict[str, Any]) -> SourceRejected:
+def _nothing_decodes(described: _Fields) -> SourceRejected:
     kinds = {stream.get("codec_type") for stream in described["streams"]}
     codecs = sorted({stream["codec_name"] for stream in described["streams"] if stream.get("codec_name")})
     if not kinds & {"video", "audio"}:
@@ -210,7 +206,7 @@ def _nothing_decodes(described: dict[str, Any]) -> SourceRejected:
     )
 
 
-def _video(stream: dict[str, Any], packets: dict[int, Packets], described: dict[str, Any]) -> VideoStream:
+def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields) -> VideoStream:
     times = packets[stream["index"]]
     width, height = stream["width"], stream["height"]
     aspect = _ratio(stream.get("sample_aspect_ratio", "1:1").replace(":", "/")) or Fraction(1)
@@ -242,7 +238,7 @@ def _video(stream: dict[str, Any], packets: dict[int, Packets], described: dict[
     )
 
 
-def _audio(stream: dict[str, Any], packets: dict[int, Packets]) -> AudioStream:
+def _audio(stream: _Fields, packets: dict[int, Packets]) -> AudioStream:
     times = packets[stream["index"]]
     return AudioStream(
         index=stream["index"],
@@ -255,7 +251,7 @@ def _audio(stream: dict[str, Any], packets: dict[int, Packets]) -> AudioStream:
     )
 
 
-def _quarter_turned(stream: dict[str, Any]) -> bool:
+def _quarter_turned(stream: _Fields) -> bool:
     """True when the display matrix turns the picture by ±90°; ffmpeg itself does the turning."""
     turns = [side.get("rotation", 0) for side in stream.get("side_data_list", []) if "rotation" in side]
     return bool(turns) and round(turns[0] / 90) % 2 == 1

@@ -1,0 +1,101 @@
+"""Whole command lines: whoever changes a flag reads here what it was."""
+
+from __future__ import annotations
+
+import shlex
+from fractions import Fraction
+
+import pytest
+
+from appliance.adapters.ffmpeg import commands, filters
+from appliance.domain.media import LadderStep, Source
+from appliance.domain.plan import Packaging, Plan, make_plan
+from tests.domain.test_plan import audio, video
+
+
+GUARDS = f"-protocol_whitelist file,pipe,fd -format_whitelist {commands.FORMATS} -max_pixels 1000000"
+STEPS = (LadderStep(720, 23, 2_200_000), LadderStep(480, 24, 1_000_000))
+FRAGMENTS = (
+    "-map_metadata -1 -map_chapters -1 -bitexact -f mp4"
+    " -movflags +frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_sidx -use_editlist 0"
+)
+
+
+def plan_of(source: Source) -> Plan:
+    return make_plan(source, identity={}, steps=STEPS, packaging=Packaging())
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return plan_of(Source("mov", video(Fraction(30000, 1001), 150), audio(150)))
+
+
+def test_a_video_chunk(plan: Plan) -> None:
+    command = commands.video_chunk("ffmpeg", plan, plan.chunk(2), preset="veryfast", threads=1, max_pixels=1_000_000)
+    x264 = (
+        "-g 60 -keyint_min 60 -sc_threshold 0 -flags +cgop -bf 3 -threads 1"
+        " -x264-params force-cfr=1:stitchable=1 -frames:v 1800 -fps_mode passthrough -enc_time_base 1001:30000"
+    )
+    assert command == shlex.split(
+        f"ffmpeg -hide_banner -nostdin -y -v verbose -nostats -progress pipe:1 {GUARDS} -copyts"
+        " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -i file:source -filter_complex"
+        " '[0:0]settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
+        "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1800,"
+        "scale=1280:720:flags=bicubic+accurate_rnd:in_color_matrix=bt709:out_color_matrix=bt709:out_range=tv,"
+        "format=yuv420p,setsar=1,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,"
+        "split=2[720p][s1];[s1]scale=854:480:flags=bicubic,setsar=1,null[480p]'"
+        " -map [720p] -c:v libx264 -preset veryfast -profile:v high -crf 23 -maxrate 2200000 -bufsize 4400000"
+        f" {x264} {FRAGMENTS} -video_track_timescale 30000 file:720p.mp4"
+        " -map [480p] -c:v libx264 -preset veryfast -profile:v high -crf 24 -maxrate 1000000 -bufsize 2000000"
+        f" {x264} {FRAGMENTS} -video_track_timescale 30000 file:480p.mp4"
+    )
+
+
+def test_the_audio_chunk(plan: Plan) -> None:
+    assert commands.audio_chunk("ffmpeg", plan, max_pixels=1_000_000) == shlex.split(
+        f"ffmpeg -hide_banner -nostdin -y -v verbose -nostats -progress pipe:1 {GUARDS} -copyts -i file:source"
+        " -filter_complex '[0:1]asettb=1/720000,asetpts=PTS-(0),aresample=48000:async=1:first_pts=0,"
+        "aformat=sample_fmts=fltp:sample_rates=48000:channel_layouts=stereo,apad,atrim=end_sample=7200768[audio]'"
+        f" -map [audio] -c:a aac -b:a 128000 {FRAGMENTS} file:audio.mp4"
+    )
+
+
+def test_the_first_chunk_is_not_sought(plan: Plan) -> None:
+    command = commands.video_chunk("ffmpeg", plan, plan.chunk(1), preset="veryfast", threads=1, max_pixels=1)
+    assert "-ss" not in command
+
+
+def test_f45_every_call_is_guarded(plan: Plan) -> None:
+    calls = [
+        commands.probe("ffprobe", 1_000_000),
+        commands.packets("ffprobe", 1_000_000),
+        commands.trial("ffmpeg", 1_000_000, 0, "v"),
+        commands.video_chunk("ffmpeg", plan, plan.chunk(1), preset="veryfast", threads=1, max_pixels=1_000_000),
+        commands.audio_chunk("ffmpeg", plan, max_pixels=1_000_000),
+    ]
+    for call in calls:
+        before_input = " ".join(call[: call.index("-i")])
+        assert GUARDS in before_input
+        assert call[call.index("-i") + 1] == "file:source"
+    forbidden = {"hls", "concat", "sdp", "dash", "image2", "rtsp", "lavfi", "ffmetadata", "srt"}
+    assert not forbidden & set(commands.FORMATS.split(","))
+
+
+def test_high_dynamic_range_is_mapped_in_linear_light() -> None:
+    plan = plan_of(Source("mov", video(30, 10, transfer="smpte2084", matrix="bt2020"), None))
+    graph = filters.video_graph(plan, plan.chunk(1))
+    assert "zscale=transferin=smpte2084" in graph
+    assert graph.index("tonemap=hable") < graph.index("scale=1280")
+
+
+def test_interlaced_pictures_are_made_whole_before_the_grid() -> None:
+    plan = plan_of(Source("mov", video(25, 10, interlaced=True), None))
+    graph = filters.video_graph(plan, plan.chunk(1))
+    assert graph.index("bwdif") < graph.index("fps=")
+
+
+def test_where_the_sound_outlasts_the_picture_the_last_one_is_held() -> None:
+    plan = plan_of(Source("mov", video(30, 10), audio(130)))
+    graph = filters.video_graph(plan, plan.chunk(2))
+    # chunk 2 begins at frame 1800; the picture's last frame is 299
+    assert "trim=start_frame=1501:end_frame=3301" in graph

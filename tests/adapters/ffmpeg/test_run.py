@@ -1,0 +1,126 @@
+"""Real programs that hang, flood, die or are told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from appliance.adapters.ffmpeg.run import Limits, run
+from appliance.domain.errors import LeaseLost, Transient
+
+GENEROUS = Limits(deadline_seconds=30, stall_seconds=30, memory_bytes=1 << 30)
+
+
+def ok() -> None:
+    """Nothing ends the job."""
+
+
+def shell(script: str) -> list[str]:
+    return ["/bin/sh", "-c", script]
+
+
+def test_a_program_that_ends_tells_how(tmp_path: Path) -> None:
+    lines: list[str] = []
+    ended = run(
+        shell("echo one; echo two; echo oops >&2; exit 3"),
+        directory=tmp_path,
+        limits=GENEROUS,
+        check=ok,
+        on_line=lines.append,
+    )
+    assert (ended.status, lines, ended.last_words) == (3, ["one", "two"], "oops")
+    assert ended.wall_seconds > 0
+    assert ended.peak_memory_bytes > 0
+
+
+def test_f33_a_program_whose_output_time_stands_still_is_killed(tmp_path: Path) -> None:
+    script = "while :; do echo out_time_us=1000; sleep 0.05; done"
+    with pytest.raises(Transient, match="no progress") as caught:
+        run(shell(script), directory=tmp_path, limits=Limits(30, 0.6, 1 << 30), check=ok)
+    assert caught.value.code == "encode_stalled"
+
+
+def test_f34_every_step_has_a_deadline(tmp_path: Path) -> None:
+    script = "n=0; while :; do n=$((n+1)); echo out_time_us=$n; sleep 0.05; done"
+    with pytest.raises(Transient, match="still running"):
+        run(shell(script), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30), check=ok)
+
+
+def test_a_program_that_closes_its_output_and_stays_is_killed(tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="did not end"):
+        run(shell("exec >&- 2>&-; sleep 60"), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30), check=ok)
+
+
+def test_undrained_stderr_cannot_block_it(tmp_path: Path) -> None:
+    ended = run(
+        [sys.executable, "-c", "import sys; sys.stderr.write('x' * 5_000_000); sys.stderr.write('\\nlast\\n')"],
+        directory=tmp_path,
+        limits=GENEROUS,
+        check=ok,
+    )
+    assert ended.stderr[-1] == "last"
+
+
+def test_what_check_raises_kills_the_whole_group_and_passes_through(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def lost() -> None:
+        if len(pids) == 2:
+            raise LeaseLost("The row is somebody else's.")
+
+    script = "echo $$; sleep 60 & echo $!; wait"
+    with pytest.raises(LeaseLost):
+        run(
+            shell(script),
+            directory=tmp_path,
+            limits=GENEROUS,
+            check=lost,
+            on_line=lambda line: pids.append(int(line)),
+        )
+    assert all(_gone(pid) for pid in pids)
+
+
+def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from appliance.adapters.ffmpeg.run import *;"
+        "run(['/bin/sh', '-c', 'echo $$; exec sleep 60'], directory=Path(sys.argv[1]),"
+        " limits=Limits(60, 60, 1 << 30), check=lambda: None, on_line=lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    assert _gone(pid)
+
+
+def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    lines: list[str] = []
+    run(["/usr/bin/env"], directory=tmp_path, limits=GENEROUS, check=ok, on_line=lines.append)
+    assert sorted(line.split("=")[0] for line in lines) == ["LANG", "PATH"]
+
+
+def test_f46_memory_is_bounded(tmp_path: Path) -> None:
+    ended = run([sys.executable, "-c", "b'x' * (2 << 30)"], directory=tmp_path, limits=GENEROUS, check=ok)
+    assert ended.status != 0
+    assert "MemoryError" in ended.last_words
+
+
+def _gone(pid: int) -> bool:
+    """True once the process is dead, a zombie that waits for its reaper included."""
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            if state != "Z":
+                time.sleep(0.05)
+                continue
+        return True
+    os.kill(pid, signal.SIGKILL)
+    return False
