@@ -1,0 +1,237 @@
+"""install.sh and .ci/run, in a copy of the checkout and under another root; only the download of packages is played."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from appliance import __version__
+
+TOP = Path(__file__).parents[1]
+#: An environment as make_venv leaves it, but empty. Counts how often it was made.
+PLAYED = r"""
+make_venv() {
+  echo made >>"$top/made"
+  mkdir -p "$2/bin" "$2/lib/python3.x/site-packages"
+  ln -sfn "$(command -v python3)" "$2/bin/python"
+}
+"""
+
+
+class Checkout:
+    """A copy of what install.sh reads, with a root to install under."""
+
+    def __init__(self, directory: Path) -> None:
+        self.top, self.root = directory / "checkout", directory / "root"
+        self.top.mkdir()
+        for name in ("install.sh", "config", "systemd", "appliance"):
+            source = TOP / name
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, self.top / name, ignore=ignored) if source.is_dir() else shutil.copy(
+                source, self.top
+            )
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self._bash(["./install.sh", *arguments], environment)
+
+    def call(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Functions of install.sh, one by one, with `make_venv` played."""
+        return self._bash(["bash", "-c", f"source ./install.sh; {PLAYED}\n{script}"], environment)
+
+    def _bash(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "DESTDIR": str(self.root), **environment}
+        return subprocess.run(command, cwd=self.top, env=variables, capture_output=True, text=True, check=False)
+
+    def installed(self) -> set[str]:
+        """Every file and link under the root, without those of the package and of its environment."""
+        found = {
+            str(path.relative_to(self.root)) for path in self.root.rglob("*") if not path.is_dir() or path.is_symlink()
+        }
+        return {name for name in found if not re.search(r"/(appliance|venv)/", name)}
+
+    @property
+    def made(self) -> int:
+        return len((self.top / "made").read_text().splitlines())
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+RELEASE = f"opt/video-appliance/releases/{__version__}"
+SERVICE = {
+    "etc/systemd/system/video-appliance.service",
+    "etc/sysusers.d/video-appliance.conf",
+    "etc/tmpfiles.d/video-appliance.conf",
+    "opt/video-appliance/current",
+    "usr/local/bin/video-appliance",
+    f"{RELEASE}/.complete",
+    f"{RELEASE}/video-appliance",
+}
+CONFIGURATION = "etc/video-appliance.yaml"
+
+
+def test_an_installation_is_a_release_a_link_a_unit_and_a_configuration(checkout: Checkout) -> None:
+    done = checkout.call("install_service")
+    assert done.returncode == 0, done.stderr
+    assert checkout.installed() == SERVICE | {CONFIGURATION}
+    assert (checkout.root / "opt/video-appliance/current").readlink() == Path(f"releases/{__version__}")
+    assert (checkout.root / "usr/local/bin/video-appliance").readlink() == Path(
+        "/opt/video-appliance/current/video-appliance"
+    )
+    path_file = checkout.root / RELEASE / "venv/lib/python3.x/site-packages/video-appliance.pth"
+    assert path_file.read_text() == f"/{RELEASE}\n"
+    assert "systemctl enable --now video-appliance" in done.stderr
+
+
+def test_a_second_installation_says_no_changes_and_makes_none(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    before = checkout.installed()
+    again = checkout.call("install_service")
+    assert (again.returncode, again.stderr) == (0, "no changes\n")
+    assert (checkout.installed(), checkout.made) == (before, 1)
+
+
+def test_a_configuration_that_is_there_is_never_overwritten(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    (checkout.root / CONFIGURATION).write_text("log: {level: debug}\n")
+    (checkout.top / "config/video-appliance.yaml").write_text("log: {level: error}\n")
+    (checkout.root / "usr/local/bin/video-appliance").unlink()
+    assert checkout.call("install_service").returncode == 0
+    assert (checkout.root / CONFIGURATION).read_text() == "log: {level: debug}\n"
+
+
+def test_other_contents_of_the_same_version_lie_beside_the_release_that_may_be_running(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    (checkout.top / "appliance/new.py").write_text("")
+    assert checkout.call("install_service").returncode == 0
+    current = (checkout.root / "opt/video-appliance/current").readlink()
+    assert re.fullmatch(rf"releases/{re.escape(__version__)}\+[0-9a-f]{{12}}", str(current))
+    assert (checkout.root / RELEASE / ".complete").exists()
+    assert (checkout.root / "opt/video-appliance" / current / "appliance/new.py").exists()
+
+
+def test_a_release_whose_making_was_interrupted_is_made_again(checkout: Checkout) -> None:
+    checkout.call("make_venv() { return 1; }; install_service")
+    assert not (checkout.root / RELEASE / ".complete").exists()
+    assert not (checkout.root / "opt/video-appliance/current").exists()
+    assert checkout.call("install_service").returncode == 0
+    assert (checkout.root / RELEASE / ".complete").exists()
+
+
+def test_a_dry_run_names_what_it_would_do_and_does_nothing(checkout: Checkout) -> None:
+    done = checkout.run("--dry-run")
+    assert done.returncode == 0, done.stderr
+    for name in ("video-appliance.service", CONFIGURATION, f"releases/{__version__}", "make_venv"):
+        assert name in done.stderr
+    assert not checkout.root.exists()
+
+
+def test_uninstalling_keeps_the_configuration_and_purging_does_not(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    assert checkout.run("--uninstall").returncode == 0
+    assert checkout.installed() == {CONFIGURATION}
+    assert checkout.run("--purge").returncode == 0
+    assert checkout.installed() == set()
+
+
+def test_an_interpreter_under_a_home_directory_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\necho /home/somebody/.pyenv/bin/python3.12\n")
+    python.chmod(0o755)
+    done = checkout.call(f"find_python() {{ echo {python}; }}; install_service")
+    assert done.returncode == 1
+    assert "/home/somebody/.pyenv/bin/python3.12 lies under a home directory" in done.stderr
+    assert not checkout.root.exists()
+
+
+def test_without_a_new_enough_python_one_sentence_says_how_to_get_it(checkout: Checkout) -> None:
+    done = checkout.call("find_python false no-such-python")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert "apt-get install python3" in done.stderr
+
+
+def test_installing_without_root_is_refused(checkout: Checkout) -> None:
+    # Were it not refused, the search for a python would end it before anything is touched.
+    script = "id() { echo 1000; }; find_system_python() { exit 9; }; main"
+    done = checkout.call(script, DESTDIR="")
+    assert done.returncode == 2
+    assert "sudo ./install.sh" in done.stderr
+
+
+def test_an_environment_is_made_once_and_again_when_its_lock_changes(checkout: Checkout) -> None:
+    assert checkout.call("ensure_environment demo").returncode == 0
+    assert checkout.call("ensure_environment demo").returncode == 0
+    assert checkout.made == 1
+    with (checkout.top / "config/requirements/demo.txt").open("a") as lock:
+        lock.write("\n")
+    checkout.call("ensure_environment demo")
+    assert checkout.made == 2
+
+
+def test_the_environment_of_the_tests_serves_the_demo_too_but_not_the_other_way_round(checkout: Checkout) -> None:
+    checkout.call("ensure_environment demo")
+    checkout.call("ensure_environment test")
+    assert checkout.made == 2
+    checkout.call("ensure_environment demo")
+    assert checkout.made == 2
+
+
+@pytest.mark.parametrize("arguments", [("--bogus",), ("bench",), ("bench", "no_such"), ("bench", "../../evil")])
+def test_what_it_does_not_know_is_a_usage_error(checkout: Checkout, arguments: tuple[str, ...]) -> None:
+    done = checkout.run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("install.sh: ")
+
+
+def test_help_names_every_verb(checkout: Checkout) -> None:
+    done = checkout.run("--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("demo", "test", "bench", "--dry-run", "--uninstall", "--purge"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "expected"),
+    [("CORPUS_DIR is not set", 0, 0), ("no chromium here", 0, 1), ("CORPUS_DIR is not set", 3, 3)],
+)
+def test_the_build_server_fails_on_a_failure_and_on_an_unexpected_skip(
+    tmp_path: Path, reason: str, status: int, expected: int
+) -> None:
+    shutil.copytree(TOP / ".ci", tmp_path / ".ci")
+    install = tmp_path / "install.sh"
+    install.write_text(f"#!/bin/sh\necho 'SKIPPED [2] tests/test_x.py:7: {reason}'\nexit {status}\n")
+    install.chmod(0o755)
+    done = subprocess.run([tmp_path / ".ci/run"], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == expected
+    assert (reason in done.stderr) == (expected == 1)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_the_unit_is_hardened() -> None:
+    unit = TOP / "systemd/video-appliance.service"
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "Type=notify",
+        "KillMode=mixed",
+        "OOMPolicy=continue",
+        "Restart=on-failure",
+        "RestartPreventExitStatus=78",
+        "User=video-appliance",
+        "RuntimeDirectoryPreserve=restart",
+    ],
+)
+def test_the_unit_says(setting: str) -> None:
+    assert setting in (TOP / "systemd/video-appliance.service").read_text().splitlines()
