@@ -1,0 +1,74 @@
+"""The outside machines as the configuration names them. Nothing here connects; each thread makes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from appliance.adapters import aws
+from appliance.adapters.postgres.chunks import Chunks
+from appliance.adapters.postgres.connection import Database
+from appliance.adapters.postgres.leases import Leases
+from appliance.adapters.redis import Telemetry
+from appliance.adapters.s3 import S3
+from appliance.adapters.sqs import Doorbell
+from appliance.config import Config
+
+
+def database(config: Config, name: str) -> Database:
+    """`name` stands in pg_stat_activity. Raises ConfigError when the DSN's file cannot be read."""
+    settings = config.database
+    return Database(
+        settings.read_dsn(),
+        application_name=f"video-appliance {name}",
+        table=settings.table,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+    )
+
+
+def leases(config: Config, connection: Database, wait: Callable[[float], object] | None = None) -> Leases:
+    """`wait` is what the claim does between two tries for a locked row."""
+    return Leases(
+        connection,
+        lease_seconds=config.lease.lease_seconds,
+        max_losses=config.lease.max_losses,
+        locked_wait_seconds=config.lease.locked_wait_seconds,
+        wait=wait,
+    )
+
+
+def chunks(config: Config, connection: Database) -> Chunks:
+    return Chunks(connection, chunk_lease_seconds=config.lease.chunk_lease_seconds)
+
+
+def doorbell(config: Config) -> Doorbell:
+    return Doorbell(aws_client(config, "sqs"), config.queue.url, dead_letter_url=config.queue.dead_letter_url)
+
+
+def telemetry(config: Config, on_error: Callable[[], None] = lambda: None) -> Telemetry:
+    return Telemetry(
+        config.redis.read_url(),
+        timeout_seconds=config.redis.timeout_seconds,
+        heartbeat_ttl_seconds=config.lease.heartbeat_ttl_seconds,
+        progress_ttl_seconds=config.redis.progress_ttl_seconds,
+        on_error=on_error,
+    )
+
+
+def storage(config: Config) -> S3:
+    return S3(aws_client(config, "s3"), config.storage.bucket)
+
+
+def source_storage(config: Config) -> S3:
+    return S3(aws_client(config, "s3"), config.storage.source_bucket or config.storage.bucket)
+
+
+def aws_client(config: Config, service: str) -> Any:
+    return aws.client(
+        service,
+        region=config.aws.region,
+        endpoint_url=config.aws.endpoint_url,
+        connect_timeout_seconds=config.aws.connect_timeout_seconds,
+        read_timeout_seconds=config.aws.read_timeout_seconds,
+    )

@@ -1,0 +1,121 @@
+"""The entry of a child: its objects are made here, after the fork, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from appliance import log
+from appliance.adapters.ffmpeg import tools
+from appliance.adapters.postgres.chunks import Chunks
+from appliance.config import Config
+from appliance.domain.errors import ConfigError
+from appliance.domain.events import EXIT_CONFIG
+from appliance.domain.video import Worker
+from appliance.encoder.database import Access
+from appliance.encoder.drain import Drain
+from appliance.encoder.heartbeat import Heartbeat, Rhythm
+from appliance.encoder.messages import Messages
+from appliance.encoder.parent import Parent, die_with_parent
+from appliance.encoder.pipeline import Layout
+from appliance.encoder.process import Encoder, Work
+from appliance.encoder.sources import Sources
+from appliance.encoder.workspace import Workspace
+from appliance.wiring import adapters, engine
+
+#: The longest `leased_by` of an adopted table.
+NAME_CHARACTERS = 64
+
+
+def main(config: Config, slot: int, connection: Connection) -> NoReturn:
+    """What the pool starts; multiprocessing drops what a target returns, so the status leaves as SystemExit."""
+    sys.exit(run(config, slot, connection))
+
+
+def run(config: Config, slot: int, connection: Connection, work: Work | None = None) -> int:
+    """One encoder, until it is told to leave; returns its exit status. `work` takes the place of the pipeline."""
+    drain = Drain(config.pool.drain_seconds)
+    drain.listen()
+    log.configure(config.log.level)
+    die_with_parent()
+    try:
+        encoder = build(config, slot, Parent(connection), drain, work)
+    except ConfigError as error:
+        structlog.get_logger().error("CONFIGURATION", problems=error.problems)
+        return EXIT_CONFIG
+    return encoder.run()
+
+
+def build(config: Config, slot: int, parent: Parent, drain: Drain, work: Work | None = None) -> Encoder:
+    """Two connections to the database: this thread's, and the heartbeat's (F26). Raises ConfigError."""
+    connection = adapters.database(config, f"encoder {slot}")
+    on_redis_error = partial(parent.count, "dependency_errors", "redis")
+    workspace = Workspace(
+        Path(config.workspace.directory),
+        min_free_bytes=config.workspace.min_free_bytes,
+        min_free_memory_bytes=config.workspace.min_free_memory_bytes,
+    )
+    heart = adapters.database(config, f"heartbeat {slot}")
+    heartbeat = Heartbeat(
+        adapters.leases(config, heart),
+        adapters.chunks(config, heart),
+        adapters.telemetry(config, on_redis_error),
+        rhythm=rhythm(config),
+        parent=parent,
+    )
+    return Encoder(
+        worker=worker(slot),
+        max_attempts=config.lease.max_attempts,
+        access=Access(connection, parent=parent, drain=drain, longest_wait_seconds=config.queue.poll_seconds),
+        leases=adapters.leases(config, connection, wait=drain.wait),
+        messages=Messages(adapters.doorbell(config), config.queue, parent),
+        telemetry=adapters.telemetry(config, on_redis_error),
+        workspace=workspace,
+        heartbeat=heartbeat,
+        parent=parent,
+        drain=drain,
+        work=work or _pipeline(config, adapters.chunks(config, connection), workspace),
+    )
+
+
+def rhythm(config: Config) -> Rhythm:
+    """A turn with dead servers takes two tries of a statement and two of Redis; twice that is a hang."""
+    longest_turn = 2 * (config.database.connect_timeout_seconds + config.database.statement_timeout_seconds)
+    return Rhythm(
+        renew_seconds=config.lease.renew_seconds,
+        silent_seconds=config.lease.renew_seconds + 2 * longest_turn,
+        grace_seconds=config.lease.grace_seconds,
+    )
+
+
+def worker(slot: int) -> Worker:
+    """For people to read; identity is the token (F19)."""
+    host = socket.gethostname()
+    place = f":{slot}:{os.getpid()}"
+    return Worker(host, host[: NAME_CHARACTERS - len(place)] + place)
+
+
+def _pipeline(config: Config, chunks: Chunks, workspace: Workspace) -> Work:
+    """Every job of this process goes through it. Raises ConfigError when there is no usable ffmpeg."""
+    found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
+    return engine.pipeline(
+        config,
+        found,
+        storage=adapters.storage(config),
+        gzip_playlists=config.storage.gzip_playlists,
+        chunks=chunks,
+        fetch=Sources(
+            adapters.source_storage(config),
+            max_bytes=config.workspace.max_source_bytes,
+            floor_bytes=config.workspace.min_free_bytes,
+        ),
+        workspace=workspace.room,
+        layout=partial(Layout.of, config.storage.prefix),
+    )

@@ -1,0 +1,56 @@
+"""The engine from the configuration: the same in the appliance and in `encode`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from appliance.adapters.ffmpeg.probe import Probe
+from appliance.adapters.ffmpeg.tools import Tools
+from appliance.config import Config
+from appliance.domain.plan import Packaging, Plan
+from appliance.domain.video import Lease
+from appliance.encoder.chunk import Rules
+from appliance.encoder.missing import Workshop
+from appliance.encoder.pipeline import Fetched, Layout, Pipeline
+from appliance.encoder.ports import ChunkStore, Job, Storage
+
+
+def pipeline(
+    config: Config,
+    tools: Tools,
+    *,
+    storage: Storage,
+    chunks: ChunkStore,
+    gzip_playlists: bool,
+    fetch: Callable[[Job, Path], Fetched],
+    workspace: Callable[[Lease], AbstractContextManager[Path]],
+    layout: Callable[[Lease, Plan], Layout],
+) -> Pipeline:
+    """What turns a video into a stream; the arguments are what differs between a host and a desk."""
+    encode, limits = config.encode, rules(config)
+    return Pipeline(
+        workshop=Workshop(tools, limits, storage, chunks),
+        probe=Probe(tools, limits.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds),
+        steps=encode.ladder,
+        packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds),
+        gzip_playlists=gzip_playlists,
+        fetch=fetch,
+        workspace=workspace,
+        layout=layout,
+    )
+
+
+def rules(config: Config) -> Rules:
+    """What every ffmpeg run keeps to."""
+    ffmpeg = config.ffmpeg
+    return Rules(
+        preset=config.encode.preset,
+        threads=ffmpeg.threads,
+        max_pixels=ffmpeg.max_pixels,
+        memory_bytes=ffmpeg.memory_bytes,
+        stall_seconds=ffmpeg.stall_seconds,
+        deadline_factor=ffmpeg.deadline_factor,
+        min_deadline_seconds=ffmpeg.min_deadline_seconds,
+    )

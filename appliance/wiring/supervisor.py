@@ -1,0 +1,167 @@
+"""Where the supervisor's objects are made. Nothing here connects; each thread gets adapters of its own."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from appliance import log
+from appliance.adapters.cloudwatch import CloudWatch
+from appliance.adapters.postgres.connection import Database
+from appliance.adapters.postgres.reports import Reports
+from appliance.adapters.postgres.sweeps import Sweeps
+from appliance.adapters.prometheus import CONTENT_TYPE
+from appliance.adapters.systemd import Notify
+from appliance.config import Config, load, validate_for_run
+from appliance.supervisor.abandon import Abandoner
+from appliance.supervisor.board import Board
+from appliance.supervisor.capacity import encoders, look
+from appliance.supervisor.dependencies import Dependencies
+from appliance.supervisor.fork import Entry, spawner, start_fork_server
+from appliance.supervisor.metrics import Metrics
+from appliance.supervisor.pool import Pool
+from appliance.supervisor.process import Fitting, Supervisor
+from appliance.supervisor.reconcile import Rules
+from appliance.supervisor.tick import Settings, Ticker
+from appliance.supervisor.tokens import TokenFiles
+from appliance.supervisor.web.server import Pages, Web
+from appliance.wiring import adapters
+
+#: Imported once by the fork server, so that each child is forked with everything loaded.
+PRELOAD = ["appliance.wiring.encoder"]
+
+
+def run(config: Config) -> int:
+    """The service, until it is told to leave; returns its exit status. Raises ConfigError before anything starts."""
+    validate_for_run(config)
+    log.configure(config.log.level)
+    faulthandler.enable()  # systemd's watchdog sends SIGABRT: then the journal shows where every thread stood (F43)
+    start_fork_server(PRELOAD)
+    from appliance.wiring import encoder  # noqa: PLC0415 - after the fork server, whose start wants a bare process
+
+    return build(config, encoder.main).run()
+
+
+def build(config: Config, entry: Entry, environment: Mapping[str, str] = os.environ) -> Supervisor:
+    """`entry(config, slot, connection)` is what each child runs."""
+    clock = time.monotonic
+    board = Board(started_at=clock(), ticked_at=clock())
+    metrics = Metrics()
+    dependencies = Dependencies(clock, metrics.count)
+    files = TokenFiles(runtime_directory(config, environment))
+    pool = Pool(spawner(config, entry), config.pool, clock)
+    abandoner = _abandoner(config, files, dependencies, metrics)
+    ticker = _ticker(config, board, dependencies, metrics, lambda: len(board.slots))
+    web = Web(config.web.host, config.web.port, pages(board, dependencies, metrics, clock), board.notices)
+    return Supervisor(
+        config,
+        Fitting(
+            read=lambda: _read_again(config.path),
+            spawner=lambda changed: spawner(changed, entry),
+            count=count,
+            set_log_level=log.configure,
+        ),
+        pool,
+        abandoner=abandoner,
+        services=[ticker, web],
+        files=files,
+        board=board,
+        dependencies=dependencies,
+        metrics=metrics,
+        notify=Notify(environment),
+        clock=clock,
+    )
+
+
+def count(config: Config) -> tuple[int, str]:
+    """How many encoders, and why."""
+    wanted = config.pool.encoders
+    if isinstance(wanted, int):
+        return wanted, f"{wanted} encoders: pool.encoders says so"
+    return encoders(
+        look(),
+        cores_per_encoder=config.pool.cores_per_encoder,
+        memory_per_encoder_bytes=config.pool.memory_per_encoder_bytes,
+    )
+
+
+def runtime_directory(config: Config, environment: Mapping[str, str]) -> Path:
+    """What RuntimeDirectory= of the unit says (the first, when there are several), else beside the scratch rooms."""
+    given = environment.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return Path(given) if given else Path(config.workspace.directory) / "supervisor"
+
+
+def rules(config: Config) -> Rules:
+    """Reconcile's rules, for the tick and for the verb alike."""
+    return Rules(
+        heartbeat_ttl_seconds=config.lease.heartbeat_ttl_seconds,
+        first_ring_seconds=config.reconcile.first_ring_seconds,
+        batch=config.reconcile.batch,
+        strict=config.reconcile.heartbeat == "strict",
+    )
+
+
+def pages(board: Board, dependencies: Dependencies, metrics: Metrics, clock: Callable[[], float]) -> Pages:
+    def stuck() -> str:
+        seconds = board.stuck_seconds(clock())
+        return f"the main loop has not turned for {seconds:.0f} s" if seconds is not None else ""
+
+    return Pages(
+        metrics=lambda: metrics.scrape(board, dependencies),
+        metrics_type=CONTENT_TYPE,
+        stuck=stuck,
+        unready=lambda: board.unready(dependencies.down_seconds()),
+        status=lambda: board.status(clock(), dependencies.down_seconds()),
+    )
+
+
+def sweeps(config: Config, connection: Database) -> Sweeps:
+    return Sweeps(connection, max_losses=config.lease.max_losses)
+
+
+def _abandoner(config: Config, files: TokenFiles, dependencies: Dependencies, metrics: Metrics) -> Abandoner:
+    connection = adapters.database(config, "abandon")
+    return Abandoner(
+        leases=adapters.leases(config, connection),
+        chunks=adapters.chunks(config, connection),
+        doorbell=adapters.doorbell(config),
+        files=files,
+        dependencies=dependencies,
+        metrics=metrics,
+    )
+
+
+def _ticker(
+    config: Config, board: Board, dependencies: Dependencies, metrics: Metrics, slots: Callable[[], int]
+) -> Ticker:
+    connection = adapters.database(config, "reconcile")
+    settings = Settings(
+        host=socket.gethostname(),
+        tick_seconds=config.reconcile.tick_seconds,
+        renew_seconds=config.lease.renew_seconds,
+        publish_seconds=config.cloudwatch.period_seconds,
+    )
+    cloudwatch = CloudWatch(adapters.aws_client(config, "cloudwatch"), config.cloudwatch.namespace)
+    return Ticker(
+        settings,
+        rules(config),
+        sweeps=sweeps(config, connection),
+        reports=Reports(connection),
+        telemetry=adapters.telemetry(config),
+        doorbell=adapters.doorbell(config),
+        cloudwatch=cloudwatch if config.cloudwatch.enabled else None,
+        board=board,
+        dependencies=dependencies,
+        metrics=metrics,
+        slots=slots,
+    )
+
+
+def _read_again(path: str) -> Config:
+    config = load(path or None)
+    validate_for_run(config)
+    return config
