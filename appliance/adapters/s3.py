@@ -1,0 +1,179 @@
+"""S3 as the place of all media: sources are read by ETag, every write carries a checksum."""
+
+from __future__ import annotations
+
+import gzip as gzip_format
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from appliance.domain.errors import SourceRejected, Transient, Unavailable
+
+MIB = 1024 * 1024
+#: Larger files go in parts, so that a reset connection costs one part.
+MULTIPART_BYTES = 64 * MIB
+PART_BYTES = 16 * MIB
+#: Read at once from a download; `check` is asked after each.
+READ_BYTES = MIB
+#: A download is taken up again where it broke off; this many times without a new byte it gives up.
+DOWNLOAD_TRIES = 5
+#: The most keys that one DeleteObjects takes.
+DELETE_KEYS = 1000
+#: Cheap, and S3 refuses a body that does not match it.
+CHECKSUM = "CRC32"
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Head:
+    """`etag` without its quotes."""
+
+    size_bytes: int
+    etag: str
+
+
+class S3:
+    """One bucket. `client` is boto3's S3 client; it refreshes an instance role's credentials itself (F29).
+
+    Raises SourceRejected `source_missing` where a source is read and is not there, else Unavailable("s3", …).
+    """
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def head(self, key: str) -> Head:
+        with self._source(key):
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        return Head(int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
+
+    def download(self, key: str, path: Path, *, if_match: str, check: Check) -> None:
+        """Write the object with this ETag to `path`. `check` is called about every MiB and may raise.
+
+        Raises Transient `source_changed` when the object is another one by now. Errors of the local disk pass through.
+        """
+        done, tries = 0, 0
+        with path.open("wb") as file:
+            while True:
+                try:
+                    self._copy_from(key, file, done, if_match, check)
+                    return
+                except Unavailable:
+                    tries = 1 if file.tell() > done else tries + 1
+                    done = file.tell()
+                    if tries >= DOWNLOAD_TRIES:
+                        raise
+                check()
+
+    def put_file(self, key: str, path: Path, *, content_type: str, cache_control: str) -> None:
+        """Upload in one PUT, or in parts when large; a part of an upload is never an object."""
+        metadata = {"ContentType": content_type, "CacheControl": cache_control, "ChecksumAlgorithm": CHECKSUM}
+        with self._answering(f"the upload of {key}"):
+            if path.stat().st_size < MULTIPART_BYTES:
+                with path.open("rb") as body:
+                    self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **metadata)
+            else:
+                parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
+                self._client.upload_file(str(path), self._bucket, key, ExtraArgs=metadata, Config=parts)
+
+    def put_bytes(
+        self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False
+    ) -> None:
+        """Upload these bytes; with `gzip` they lie compressed and say so (players undo it on the way)."""
+        metadata = {"ContentType": content_type, "CacheControl": cache_control, "ChecksumAlgorithm": CHECKSUM}
+        if gzip:
+            # mtime: the same text gives the same bytes.
+            data, metadata = gzip_format.compress(data, mtime=0), {**metadata, "ContentEncoding": "gzip"}
+        with self._answering(f"the upload of {key}"):
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, **metadata)
+
+    def get(self, key: str) -> bytes:
+        """The whole object, uncompressed. For playlists and other small things."""
+        with self._answering(f"the download of {key}"):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+            data: bytes = answer["Body"].read()
+        return gzip_format.decompress(data) if answer.get("ContentEncoding") == "gzip" else data
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Every key that begins with `prefix`, and its size in bytes."""
+        with self._answering(f"the list of {prefix}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            return {found["Key"]: int(found["Size"]) for page in pages for found in page.get("Contents", [])}
+
+    def delete(self, keys: list[str]) -> None:
+        """Delete them all; keys that do not exist are no error."""
+        for first in range(0, len(keys), DELETE_KEYS):
+            objects = [{"Key": key} for key in keys[first : first + DELETE_KEYS]]
+            with self._answering(f"the deletion of {len(objects)} objects"):
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            if errors := answer.get("Errors"):
+                raise Unavailable("s3", f"S3 did not delete {errors[0].get('Key')}: {errors[0].get('Message')}")
+
+    def _copy_from(self, key: str, file: IO[bytes], start: int, if_match: str, check: Check) -> None:
+        span = {"Range": f"bytes={start}-"} if start else {}
+        with self._source(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{if_match}"', **span)
+            body = answer["Body"]
+        try:
+            while data := self._read(body, key):
+                file.write(data)
+                check()
+        finally:
+            body.close()
+
+    def _read(self, body: Any, key: str) -> bytes:
+        with self._answering(f"the download of {key}"):
+            data: bytes = body.read(READ_BYTES)
+        return data
+
+    @contextmanager
+    def _source(self, key: str) -> Iterator[None]:
+        """A source that is not there is the upload's fault, unless the whole bucket is not there."""
+        try:
+            with self._answering(f"the download of {key}"):
+                yield
+        except Unavailable as error:
+            status = _status(error.__cause__)
+            if status == 412:
+                raise Transient("The uploaded file was replaced while it was read.", code="source_changed") from error
+            if status == 404 and self._bucket_exists():
+                raise SourceRejected(f"There is no file {key} in storage.", code="source_missing") from error
+            raise
+
+    def _bucket_exists(self) -> bool:
+        """Only asked after a 404, whose answer to a HEAD does not say what is missing."""
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except (BotoCoreError, ClientError) as error:
+            return _status(error) == 403
+        return True
+
+    @contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError, Boto3Error) as error:
+            raise Unavailable("s3", f"S3 refused or did not answer {what}: {error}", hint=_hint(error)) from error
+
+
+def _status(error: BaseException | None) -> int:
+    """The HTTP status of S3's answer; 0 when there was none."""
+    if not isinstance(error, ClientError):
+        return 0
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _hint(error: Exception) -> str:
+    if _status(error) == 403:
+        return (
+            "Check the instance role: config/iam-policy.json lists what it needs. "
+            "Without s3:ListBucket a missing file is refused like a forbidden one."
+        )
+    return "Check storage.bucket, the region and the network."

@@ -1,0 +1,200 @@
+"""One chunk: encode, package, upload, done. The same for an owner and for an assistant."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from appliance.adapters.ffmpeg import commands
+from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
+from appliance.adapters.ffmpeg.tools import Tools
+from appliance.domain.errors import Transient
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, AUDIO_TRACK, Chunk, Plan
+from appliance.encoder.ports import Storage
+from appliance.streams.segments import TrackObjects, package
+
+#: Segments never change once written: their path holds the token of the chunk's attempt.
+SEGMENT_CACHE = "public, max-age=31536000, immutable"
+#: Parallel PUTs of one chunk: enough to hide a round trip, few enough for one core.
+UPLOADS = 4
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an operator set about encoding; seconds and bytes."""
+
+    preset: str
+    threads: int
+    max_pixels: int
+    memory_bytes: int
+    stall_seconds: float
+    deadline_factor: float
+    min_deadline_seconds: float
+
+    def limits(self, media_seconds: float) -> Limits:
+        """The bounds of one step over this much media."""
+        deadline = max(self.min_deadline_seconds, self.deadline_factor * media_seconds)
+        return Limits(deadline, self.stall_seconds, self.memory_bytes)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A chunk on local disk, packaged: what lies in `directory` is what will lie in storage."""
+
+    chunk: Chunk
+    directory: Path
+    tracks: tuple[TrackObjects, ...]
+    ended: Ended
+    #: Seconds of output, over all tracks.
+    media_seconds: float
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def bytes_out(self) -> int:
+        return sum(track.init_bytes + sum(segment.size_bytes for segment in track.segments) for track in self.tracks)
+
+    def objects(self, prefix: str) -> dict[str, Any]:
+        """What the chunk's row records: where the pieces lie, their sizes and exact durations."""
+        return {
+            "prefix": prefix,
+            "tracks": [track.to_json() for track in self.tracks],
+            "warnings": list(self.warnings),
+        }
+
+
+def encode(
+    tools: Tools,
+    rules: Rules,
+    plan: Plan,
+    chunk: Chunk,
+    *,
+    directory: Path,
+    check: Check,
+    on_seconds: Callable[[float], None],
+) -> Encoded:
+    """Encode and package one chunk of `directory`/source. `on_seconds` hears the media seconds that are out.
+
+    Raises Transient `encode_failed`, `encode_stalled` or `disk_full`, and whatever `check` raises.
+    """
+    target = directory / f"chunk-{chunk.number}"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    limits = rules.limits(float(chunk.frames / plan.grid.rate))
+    ended = run(
+        _command(tools, rules, plan, chunk),
+        directory=directory,
+        limits=limits,
+        check=check,
+        on_line=_seconds_of(on_seconds),
+    )
+    _refuse_failure(ended, chunk)
+    try:
+        tracks = (
+            _package_audio(plan, directory, target) if _is_audio(chunk) else _package(plan, chunk, directory, target)
+        )
+    finally:
+        for name in plan.tracks:
+            (directory / f"{name}.mp4").unlink(missing_ok=True)
+    media_seconds = float(chunk.frames / plan.grid.rate) * len(tracks)
+    return Encoded(chunk, target, tracks, ended, media_seconds, _warnings(ended, chunk))
+
+
+def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> int:
+    """Upload every piece under `prefix` and remove the local copy; returns the bytes sent."""
+
+    def put(path: Path) -> None:
+        check()
+        audio = path.name.startswith(AUDIO_TRACK)
+        storage.put_file(
+            f"{prefix}/{path.name}",
+            path,
+            content_type="audio/mp4" if audio else "video/mp4",
+            cache_control=SEGMENT_CACHE,
+        )
+
+    with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
+        list(pool.map(put, sorted(encoded.directory.iterdir())))
+    shutil.rmtree(encoded.directory)
+    return encoded.bytes_out
+
+
+def _is_audio(chunk: Chunk) -> bool:
+    return chunk.number == AUDIO_CHUNK
+
+
+def _command(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk) -> list[str]:
+    if _is_audio(chunk):
+        return commands.audio_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
+    return commands.video_chunk(
+        tools.ffmpeg, plan, chunk, preset=rules.preset, threads=rules.threads, max_pixels=rules.max_pixels
+    )
+
+
+def _seconds_of(on_seconds: Callable[[float], None]) -> Callable[[str], None]:
+    def line(text: str) -> None:
+        key, _, value = text.partition("=")
+        if key == "out_time_us" and value.strip().isdigit():
+            on_seconds(int(value) / 1_000_000)
+
+    return line
+
+
+def _refuse_failure(ended: Ended, chunk: Chunk) -> None:
+    if ended.status == 0:
+        return
+    words = ended.last_words
+    if "No space left" in words:
+        raise Transient("The encoding host ran out of disk space.", code="disk_full")
+    how = f"was killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
+    raise Transient(f"ffmpeg {how} in chunk {chunk.number}: {words}", code="encode_failed")
+
+
+def _package(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
+    assert plan.video is not None
+    grid = plan.grid
+    ends = [grid.boundary(chunk.first_segment + n) - chunk.first_frame for n in range(chunk.segments + 1)]
+    return tuple(
+        package(
+            directory / f"{rung.name}.mp4",
+            target,
+            track=rung.name,
+            boundaries=ends,
+            first_segment=chunk.first_segment,
+            start=chunk.first_frame * grid.frame_ticks,
+            gop=grid.gop_frames,
+            timescale=grid.timescale,
+            frame_ticks=grid.frame_ticks,
+        )
+        for rung in plan.video.rungs
+    )
+
+
+def _package_audio(plan: Plan, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
+    return (
+        package(
+            directory / f"{AUDIO_TRACK}.mp4",
+            target,
+            track=AUDIO_TRACK,
+            boundaries=[plan.audio_boundary(segment) for segment in range(plan.grid.segments + 1)],
+            first_segment=0,
+            start=0,
+            gop=None,
+            timescale=AUDIO_RATE,
+            frame_ticks=AAC_FRAME_SAMPLES,
+            drop_priming=True,
+        ),
+    )
+
+
+def _warnings(ended: Ended, chunk: Chunk) -> tuple[str, ...]:
+    """What ffmpeg's summary says of the input: errors it got past are worth a line in the receipt."""
+    for line in ended.stderr:
+        _, found, count = line.partition("frames decoded; ")
+        errors = count.split(" ")[0]
+        if found and errors.isdigit() and int(errors):
+            return (f"Chunk {chunk.number}: {errors} frames could not be decoded and were bridged.",)
+    return ()

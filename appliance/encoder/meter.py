@@ -1,0 +1,43 @@
+"""How far a video's encode is: media seconds out, pace, and what remains. Telemetry only, never in the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from appliance.domain.plan import Chunk, Plan
+
+#: (fraction of the chunks' frames done, media seconds per second, seconds remaining)
+Report = Callable[[float, float | None, float | None], None]
+
+
+class Meter:
+    """Counts grid frames of the chunks that are done and of the one that is running."""
+
+    def __init__(self, plan: Plan, done: set[int], report: Report) -> None:
+        self._rate = float(plan.grid.rate)
+        self._frames = {chunk.number: chunk.frames for chunk in plan.chunks}
+        self._total = sum(self._frames.values())
+        self._done = sum(self._frames[number] for number in done)
+        self._resumed = self._done
+        self._report = report
+        self._started = time.monotonic()
+        self._pace: float | None = None
+
+    def move(self, chunk: Chunk, seconds: float) -> None:
+        """The running chunk has `seconds` of media out."""
+        frames = self._done + min(chunk.frames, seconds * self._rate)
+        elapsed = time.monotonic() - self._started
+        fresh = frames - self._resumed
+        remaining = elapsed * (self._total - frames) / fresh if fresh > 0 else None
+        speed = seconds and fresh / self._rate / elapsed
+        self._report(frames / self._total, speed or None, remaining)
+
+    def finish(self, chunk: Chunk, wall_seconds: float) -> None:
+        """The running chunk is encoded; its pace is the estimate for the next one."""
+        self._done += chunk.frames
+        self._pace = wall_seconds / (chunk.frames / self._rate)
+
+    def expected_seconds(self, chunk_frames: int) -> float | None:
+        """Wall seconds a chunk of so many frames will take; None before one was seen."""
+        return None if self._pace is None else self._pace * chunk_frames / self._rate

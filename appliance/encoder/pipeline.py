@@ -1,0 +1,174 @@
+"""One video as a straight line: fetch, probe, plan, chunks, assemble, prove. The caller completes the row.
+
+Every step takes values and returns values; what may end the job from outside (a lost lease, a cancel, a drain) arrives
+as an exception of `job.check()` or `job.may_begin()` and passes through.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from appliance.adapters.ffmpeg.probe import Probe
+from appliance.domain.errors import Transient
+from appliance.domain.media import LadderStep, Source
+from appliance.domain.plan import Packaging, Plan, make_plan
+from appliance.domain.video import Lease
+from appliance.encoder.missing import Missing, Workshop
+from appliance.encoder.ports import Job
+from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
+from appliance.streams import hls, proof
+from appliance.streams.segments import ChunkObjects
+
+#: Playlists of one attempt never change, but hls_path may name another attempt's tomorrow: players ask again soon.
+PLAYLIST_CACHE = "public, max-age=60"
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+#: Rounds of proof and redo before the job gives up: a PUT that is lost twice is not bad luck.
+PROOFS = 3
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The source in the job's directory, as `source`. `etag` names its bytes."""
+
+    etag: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A whole stream that lies in storage; `complete` makes it the video's."""
+
+    hls_path: str
+    duration_seconds: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pieces of one attempt lie in storage (DESIGN: media by plan, playlists by attempt)."""
+
+    media: str
+    playlists: str
+
+    @property
+    def master(self) -> str:
+        """What `hls_path` will name."""
+        return posixpath.join(self.playlists, hls.MASTER)
+
+    @classmethod
+    def of(cls, prefix: str, lease: Lease, plan: Plan) -> Layout:
+        base = f"{prefix}/{lease.video_id}" if prefix else str(lease.video_id)
+        return cls(f"{base}/media/{plan.fingerprint}", f"{base}/{lease.epoch}-{lease.token}")
+
+
+class Pipeline:
+    """Turns a claimed video into a proven stream. Made once per process; `__call__` per job."""
+
+    def __init__(
+        self,
+        *,
+        workshop: Workshop,
+        probe: Probe,
+        steps: tuple[LadderStep, ...],
+        packaging: Packaging,
+        gzip_playlists: bool,
+        fetch: Callable[[Job, Path], Fetched],
+        workspace: Callable[[Lease], AbstractContextManager[Path]],
+        layout: Callable[[Lease, Plan], Layout],
+    ) -> None:
+        self._workshop = workshop
+        self._probe = probe
+        self._steps = steps
+        self._packaging = packaging
+        self._gzip_playlists = gzip_playlists
+        self._fetch = fetch
+        self._workspace = workspace
+        self._layout = layout
+
+    def __call__(self, job: Job) -> Published:
+        with self._workspace(job.lease) as directory:
+            report(job, "fetch", 0)
+            fetched = self._fetch(job, directory)
+            report(job, "probe", ENCODE_FROM)
+            plan = self._plan(job, fetched, self._probed(job, directory))
+            layout = self._layout(job.lease, plan)
+            self._workshop.chunks.adopt(job.lease, plan)
+            for _ in range(PROOFS):
+                Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
+                chunks = self._finished(job, plan)
+                self._write_playlists(job, plan, layout, chunks)
+                broken = self._prove(job, plan, layout, chunks)
+                if not broken:
+                    return Published(layout.master, float(plan.grid.duration_seconds))
+                self._redo(job, broken)
+        raise Transient("The finished stream was not whole and was not published.", code="proof_failed")
+
+    def _probed(self, job: Job, directory: Path) -> Source:
+        source = self._probe(directory, job.check, partial(account, job))
+        for sentence in source.warnings:
+            job.warn(sentence)
+        return source
+
+    def _plan(self, job: Job, fetched: Fetched, source: Source) -> Plan:
+        """The plan, and what of it stands in the receipt."""
+        identity = {
+            "etag": fetched.etag,
+            "size_bytes": fetched.size_bytes,
+            "generation": job.lease.finished_epoch,
+            "preset": self._workshop.rules.preset,
+            "ffmpeg": self._workshop.tools.build,
+        }
+        plan = make_plan(source, identity=identity, steps=self._steps, packaging=self._packaging)
+        job.receipt = replace(
+            job.receipt,
+            media_seconds=float(plan.grid.duration_seconds),
+            bytes_in=fetched.size_bytes,
+            rungs=plan.rungs,
+            chunks_total=len(plan.chunks),
+            ffmpeg_build=self._workshop.tools.build,
+        )
+        return plan
+
+    def _finished(self, job: Job, plan: Plan) -> list[ChunkObjects]:
+        """What all chunks of the plan recorded, in the order of the presentation."""
+        rows = sorted(self._workshop.chunks.done_chunks(job.lease, plan.fingerprint), key=lambda chunk: chunk.number)
+        return [ChunkObjects.from_json(row.number, row.objects) for row in rows]
+
+    def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:
+        """The master last; nobody looks at any of them before `complete` names it."""
+        report(job, "publish", ENCODE_TO)
+        texts = hls.playlists(plan, chunks, layout.playlists)
+        for name, text in sorted(texts.items(), key=lambda item: item[0] == hls.MASTER):
+            job.check()
+            self._workshop.storage.put_bytes(
+                posixpath.join(layout.playlists, name),
+                text.encode(),
+                content_type=PLAYLIST_TYPE,
+                cache_control=PLAYLIST_CACHE,
+                gzip=self._gzip_playlists,
+            )
+
+    def _prove(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> list[proof.Broken]:
+        """Read everything back from where students will read it."""
+        report(job, "prove", (ENCODE_TO + 100) / 2)
+
+        def read(key: str) -> bytes:
+            job.check()
+            return self._workshop.storage.get(key)
+
+        sizes: dict[str, int] = {}
+        for directory in [*(chunk.prefix for chunk in chunks), layout.playlists]:
+            sizes |= self._workshop.storage.sizes(posixpath.join(directory, ""))
+        return proof.prove(read, sizes, layout.master, proof.Expected(plan, tuple(chunks)))
+
+    def _redo(self, job: Job, broken: list[proof.Broken]) -> None:
+        """Chunks that hold something broken are encoded again; without one to blame, the playlists are written anew."""
+        for sentence in sorted({finding.sentence for finding in broken})[:5]:
+            job.warn(f"The proof failed: {sentence}")
+        for number in sorted({finding.chunk for finding in broken if finding.chunk is not None}):
+            self._workshop.chunks.redo(job.lease, number)
+            job.receipt = job.receipt.plus(chunks_redone=1)

@@ -1,0 +1,253 @@
+"""The straight line without services: what is resumed, redone, refused and cleaned up."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.adapters.directory import Directory
+from appliance.adapters.ffmpeg import tools
+from appliance.adapters.ffmpeg.commands import SOURCE
+from appliance.config import Config, Encode
+from appliance.domain.errors import Draining, LeaseLost, Transient
+from appliance.domain.events import ChunkClaiming, ChunkEnded, Event
+from appliance.domain.media import LadderStep
+from appliance.domain.video import DoneChunk, Lease, Worker
+from appliance.encoder.local import ChunkTable, LocalJob
+from appliance.encoder.pipeline import Fetched, Layout, Pipeline
+from appliance.wiring import engine
+from tests.recordings import numbered
+
+CONFIG = Config(
+    encode=Encode(
+        ladder=(LadderStep(180, 30, 400_000), LadderStep(90, 30, 200_000)),
+        gop_seconds=1.0,
+        segment_seconds=1.0,
+        chunk_seconds=2.0,
+    )
+)
+#: 200 frames at 30: four chunks of pictures and one of sound.
+CHUNKS = 5
+
+
+class Desk(LocalJob):
+    """A job that remembers what was announced, and can be ended at any check."""
+
+    def __init__(self, epoch: int = 1, *, finished_epoch: int = 0) -> None:
+        lease = Lease(7, 1, "key", uuid.uuid4(), epoch, Worker("host", "desk"), finished_epoch=finished_epoch)
+        super().__init__(lease, lambda percent, step, more: self.percents.append(percent))
+        self.percents: list[float] = []
+        self.announced: list[Event] = []
+        self.at_check: Callable[[], None] = lambda: None
+        self.at_begin: Callable[[], None] = lambda: None
+
+    def check(self) -> None:
+        self.at_check()
+
+    def may_begin(self, expected_seconds: float | None) -> None:
+        del expected_seconds
+        self.at_begin()
+
+    def announce(self, event: Event) -> None:
+        self.announced.append(event)
+
+    def ended(self, outcome: str) -> int:
+        return sum(1 for event in self.announced if isinstance(event, ChunkEnded) and event.outcome == outcome)
+
+
+class Rows(ChunkTable):
+    """A chunk table that outlives its owner, as PostgreSQL's does."""
+
+    epoch = 1
+
+    def adopt(self, lease: Lease, plan: Any) -> None:
+        if plan.fingerprint != self.plan:
+            self.finished = {}
+        super().adopt(lease, plan)
+        self.todo = [number for number in self.todo if number not in self.finished]
+        self.epoch = lease.epoch
+
+    def done(self, chunk: Any, objects: dict[str, Any]) -> None:
+        self.finished[chunk.number] = DoneChunk(chunk.number, chunk.token, self.epoch, objects)
+
+
+class Shelf(Directory):
+    """A directory that can lose or damage what it is given."""
+
+    def __init__(self, root: Path, harm: Callable[[str, bytes], bytes | None] = lambda key, data: data) -> None:
+        super().__init__(root)
+        self._harm = harm
+
+    def put_file(self, key: str, path: Path, *, content_type: str, cache_control: str) -> None:
+        kept = self._harm(key, path.read_bytes())
+        if kept is not None:
+            super().put_bytes(key, kept, content_type=content_type, cache_control=cache_control)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered(tmp_path_factory.mktemp("source") / "numbered.mp4", rate="30", frames=200)
+
+
+@pytest.fixture
+def build(tmp_path: Path, recording: Path) -> Callable[..., Pipeline]:
+    def build(shelf: Shelf, rows: Rows, *, etag: str = "etag", config: Config = CONFIG) -> Pipeline:
+        def fetch(job: object, directory: Path) -> Fetched:
+            del job
+            (directory / SOURCE).hardlink_to(recording)
+            return Fetched(etag, recording.stat().st_size)
+
+        @contextmanager
+        def workspace(lease: Lease) -> Iterator[Path]:
+            directory = tmp_path / f"work-{lease.token}"
+            directory.mkdir()
+            yield directory
+
+        return engine.pipeline(
+            config,
+            tools.find(),
+            storage=shelf,
+            chunks=rows,
+            gzip_playlists=False,
+            fetch=fetch,
+            workspace=workspace,
+            layout=lambda lease, plan: Layout.of("hls", lease, plan),
+        )
+
+    return build
+
+
+def test_a_job_ends_published_and_pays_its_bill(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
+    job = Desk()
+    published = build(Shelf(tmp_path / "s3"), Rows())(job)
+    assert published.hls_path == f"hls/7/1-{job.lease.token}/master.m3u8"
+    assert published.duration_seconds == pytest.approx(200 / 30)
+    receipt = job.receipt
+    assert (receipt.chunks_total, receipt.chunks_encoded, receipt.chunks_resumed) == (CHUNKS, CHUNKS, 0)
+    assert receipt.rungs == ("180p", "90p")
+    assert receipt.cpu_seconds > 0
+    assert receipt.peak_memory_bytes > 0
+    stored = sum(path.stat().st_size for path in (tmp_path / "s3").rglob("*.m*") if path.suffix in (".m4s", ".mp4"))
+    assert receipt.bytes_out == stored
+    assert job.percents == sorted(job.percents)
+    assert sum(1 for event in job.announced if isinstance(event, ChunkClaiming)) == CHUNKS
+
+
+def test_f02_the_next_owner_does_only_the_missing_chunks(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
+    rows, shelf = Rows(), Shelf(tmp_path / "s3")
+    first = Desk(epoch=1)
+
+    def die_after_two() -> None:
+        if len(rows.finished) >= 2:
+            raise LeaseLost("Another host has it.")
+
+    first.at_check = die_after_two
+    with pytest.raises(LeaseLost):
+        build(shelf, rows)(first)
+    kept = {number: chunk.token for number, chunk in rows.finished.items()}
+    second = Desk(epoch=2)
+    build(shelf, rows)(second)
+    assert second.receipt.chunks_resumed == len(kept) >= 2
+    assert second.receipt.chunks_resumed + second.receipt.chunks_encoded == CHUNKS
+    assert {number: rows.finished[number].token for number in kept} == kept
+
+
+def test_a_drain_between_chunks_keeps_the_one_that_is_still_uploading(
+    tmp_path: Path, build: Callable[..., Pipeline]
+) -> None:
+    rows, job = Rows(), Desk()
+    begun: list[int] = []
+
+    def drain_at_the_third() -> None:
+        begun.append(1)
+        if len(begun) == 3:
+            raise Draining("This encoder is leaving.")
+
+    job.at_begin = drain_at_the_third
+    with pytest.raises(Draining):
+        build(Shelf(tmp_path / "s3"), rows)(job)
+    assert sorted(rows.finished) == [0, 1]
+
+
+def test_a_chunk_that_is_interrupted_is_given_back(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
+    rows, job = Rows(), Desk()
+
+    def leave_now() -> None:
+        if job.announced:
+            raise Draining("This encoder must leave at once.")
+
+    job.at_check = leave_now
+    with pytest.raises(Draining):
+        build(Shelf(tmp_path / "s3"), rows)(job)
+    assert rows.todo == [0, 1, 2, 3, 4]
+    assert job.ended("released") == 1
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(lambda data: None, id="lost"),
+        pytest.param(lambda data: data[:-100], id="cut"),
+        pytest.param(lambda data: b"", id="empty"),
+    ],
+)
+def test_f48_a_segment_that_did_not_arrive_is_encoded_again(
+    tmp_path: Path, build: Callable[..., Pipeline], harm: Callable[[bytes], bytes | None]
+) -> None:
+    harmed: list[str] = []
+
+    def once(key: str, data: bytes) -> bytes | None:
+        if key.endswith("90p_00003.m4s") and not harmed:
+            harmed.append(key)
+            return harm(data)
+        return data
+
+    job = Desk()
+    build(Shelf(tmp_path / "s3", once), Rows())(job)
+    assert harmed
+    assert job.receipt.chunks_redone >= 1
+    assert any("proof failed" in warning for warning in job.receipt.warnings)
+
+
+def test_f48_what_cannot_be_made_whole_is_never_published(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
+    shelf = Shelf(tmp_path / "s3", lambda key, data: None if "90p_00003" in key else data)
+    with pytest.raises(Transient) as caught:
+        build(shelf, Rows())(Desk())
+    assert caught.value.code == "proof_failed"
+
+
+def test_f53_another_source_ladder_or_generation_is_another_plan(
+    tmp_path: Path, build: Callable[..., Pipeline]
+) -> None:
+    rows, shelf = Rows(), Shelf(tmp_path / "s3")
+    plans = []
+    smaller = replace(CONFIG, encode=replace(CONFIG.encode, ladder=CONFIG.encode.ladder[1:]))
+    for changes, job in (
+        ({}, Desk()),
+        ({"etag": "replaced"}, Desk(2)),
+        ({"config": smaller}, Desk(3)),
+        ({}, Desk(4, finished_epoch=1)),
+    ):
+        build(shelf, rows, **changes)(job)
+        assert job.receipt.chunks_resumed == 0
+        plans.append(rows.plan)
+    assert len(set(plans)) == len(plans)
+
+
+def test_local_disk_holds_the_source_and_two_chunks_at_most(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
+    seen: list[int] = []
+    job = Desk()
+
+    def count() -> None:
+        seen.append(len(list(tmp_path.glob(f"work-{job.lease.token}/chunk-*"))))
+
+    job.at_check = count
+    build(Shelf(tmp_path / "s3"), Rows())(job)
+    assert max(seen) == 2
+    assert not list(tmp_path.glob("work-*/chunk-*"))
