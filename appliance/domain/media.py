@@ -143,8 +143,8 @@ FASTEST_RATE = Fraction(240)
 def busiest_rate(times: list[Fraction], declared: Fraction | None) -> Fraction:
     """Frames per second where frames come fastest. `times`: distinct, ascending, seconds.
 
-    Averages are absurd in real files (one claims 57600), so the timestamps decide; a declared rate is taken when it says
-    the same more exactly than rounded timestamps can.
+    Averages are absurd in real files (one claims 57600), so the timestamps decide; a declared rate is taken when it
+    says the same more exactly than rounded timestamps can.
     """
     window = min(BUSY_FRAMES, len(times) - 1)
     if window < 1:

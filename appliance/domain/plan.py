@@ -1,8 +1,8 @@
 """How one video is cut: the frame grid, the segments on it, the chunks of segments, and the plan's fingerprint.
 
-Time on the output is counted in frames of the grid; frame k is shown at k / rate seconds. A chunk is a whole number of
-segments, a segment a whole number of GOPs, and all rungs share all boundaries. Chunk 0 is the whole audio (AAC's priming
-would click at joins); video chunks are 1, 2, ….
+Time on the output is counted in frames of the grid; frame k is shown at k / rate seconds. A chunk is a whole number
+of segments, a segment a whole number of GOPs, and all rungs share all boundaries. Chunk 0 is the whole audio (AAC's
+priming would click at joins); video chunks are 1, 2, ….
 """
 
 from __future__ import annotations
@@ -186,7 +186,8 @@ def make_plan(
     packaging: Packaging,
 ) -> Plan:
     """Cut the source. `identity` is what else makes the plan this one: ETag, size, encoder settings, ffmpeg build,
-    and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh."""
+    and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh.
+    """
     rate = snap_rate(source.video.busiest_rate) if source.video else Fraction(25)
     origin = _origin(source, rate)
     length = source.end_seconds - origin

@@ -117,6 +117,6 @@ class DoneChunk:
 
     number: int
     token: UUID
-    #: Epoch of the owner under whom it was finished; smaller than the lease's epoch means resumed.
+    #: Epoch of the owner for whom it was begun; smaller than the lease's epoch means resumed.
     epoch: int
     objects: dict[str, Any]

@@ -21,9 +21,7 @@ HINT = "Check that the server runs and that database.dsn names it; nothing is ta
 class Access:
     """One log line per outage; the supervisor hears of it with every sign of life."""
 
-    def __init__(
-        self, connection: Database, *, parent: Parent, drain: Drain, longest_wait_seconds: float
-    ) -> None:
+    def __init__(self, connection: Database, *, parent: Parent, drain: Drain, longest_wait_seconds: float) -> None:
         self._connection = connection
         self._parent = parent
         self._drain = drain

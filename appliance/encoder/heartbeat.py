@@ -27,6 +27,7 @@ from appliance.encoder.parent import Parent
 #: When a chunk is asked for again that could not be renewed: it may just have been marked DONE by its own encoder.
 DOUBT_SECONDS = 1.0
 
+
 @dataclass(frozen=True)
 class Rhythm:
     """`silent_seconds` is longer than the longest turn with dead servers; `grace_seconds` is what a waking VM gets."""
@@ -43,9 +44,7 @@ End = Callable[[], None]
 class Heartbeat:
     """One per process; beats for one job at a time."""
 
-    def __init__(
-        self, leases: Leases, chunks: Chunks, telemetry: Telemetry, *, rhythm: Rhythm, parent: Parent
-    ) -> None:
+    def __init__(self, leases: Leases, chunks: Chunks, telemetry: Telemetry, *, rhythm: Rhythm, parent: Parent) -> None:
         self._leases = leases
         self._chunks = chunks
         self._telemetry = telemetry

@@ -189,9 +189,7 @@ class Encoder:
     def _own(self, lease: Lease) -> Ended:
         """Work on a claimed video and write its end to the row, with the heartbeat beating all the time."""
         bind_contextvars(video_id=lease.video_id, tenant_id=lease.tenant_id, lease_epoch=lease.epoch)
-        self._parent.announce(
-            Claimed(lease.token, lease.video_id, lease.tenant_id, lease.epoch, lease.waited_seconds)
-        )
+        self._parent.announce(Claimed(lease.token, lease.video_id, lease.tenant_id, lease.epoch, lease.waited_seconds))
         self._log.info("VIDEO_CLAIMED", leased_by=lease.worker.name, pid=os.getpid())
         job = Job(lease, drain=self._drain, parent=self._parent, telemetry=self._telemetry)
         with self._heartbeat.beating(job):

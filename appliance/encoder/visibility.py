@@ -36,9 +36,7 @@ def hidden(doorbell: Doorbell, received: Received) -> Iterator[None]:
                 outage.answered()
                 pause = EXTEND_SECONDS
 
-    thread = threading.Thread(
-        target=contextvars.copy_context().run, args=(extend,), name="visibility", daemon=True
-    )
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(extend,), name="visibility", daemon=True)
     thread.start()
     try:
         yield

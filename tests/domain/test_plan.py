@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -54,14 +55,14 @@ def test_chunks_cover_every_frame_once_on_segment_boundaries(rate: Fraction, sec
     plan = plan_of(Source("mov", video(rate, seconds), audio(float(seconds))))
     pieces = [chunk for chunk in plan.chunks if chunk.number != AUDIO_CHUNK]
     assert pieces[0].first_frame == 0
-    for earlier, later in zip(pieces, pieces[1:], strict=False):
+    for earlier, later in itertools.pairwise(pieces):
         assert later.first_frame == earlier.first_frame + earlier.frames
         assert later.first_frame == later.first_segment * plan.grid.segment_frames
         assert earlier.frames % plan.grid.segment_frames == 0
     assert pieces[-1].first_frame + pieces[-1].frames == plan.grid.frames
     assert abs(plan.grid.duration_seconds - seconds) <= 1 / rate
     ends = [plan.audio_boundary(segment) for segment in range(plan.grid.segments + 1)]
-    assert all(later > earlier for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(ends))
 
 
 def test_a_frame_is_a_whole_number_of_ticks_at_every_rate() -> None:

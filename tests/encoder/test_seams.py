@@ -45,7 +45,8 @@ def test_every_frame_once_in_order_across_every_seam(tmp_path: Path, rate: str, 
 
 @pytest.mark.parametrize("container", ["matroska", "webm", "mpegts"])
 def test_other_containers_lose_no_frame(tmp_path: Path, container: str) -> None:
-    options = ["-f", container] + (["-c:v", "libvpx", "-b:v", "1M", "-deadline", "realtime"] if container == "webm" else [])
+    vp8 = ["-c:v", "libvpx", "-b:v", "1M", "-deadline", "realtime"] if container == "webm" else []
+    options = ["-f", container, *vp8]
     source = numbered(tmp_path / "source", rate="30", frames=200, audio=False, options=options)
     encode(source, tmp_path / "out")
     assert numbers(tmp_path / "out" / f"{HEIGHT}p.m3u8", WIDTH, HEIGHT) == list(range(200))

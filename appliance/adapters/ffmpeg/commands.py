@@ -11,11 +11,9 @@ from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
 #: The source's name in the job's private directory: never the user's.
 SOURCE = "source"
 #: Real containers only: a playlist, a concat script or an SDP named `.mp4` must not open other files (F45).
-FORMATS = ",".join(
-    [
-        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,mp3,flac,aac,mxf",
-        "h264,hevc,ivf,gif,ac3,eac3,dts,amr,amrnb,amrwb,aiff,caf,m4v,h263,obu,au,dv",
-    ]
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,mp3,flac,aac,mxf,"
+    "h264,hevc,ivf,gif,ac3,eac3,dts,amr,amrnb,amrwb,aiff,caf,m4v,h263,obu,au,dv"
 )
 PROTOCOLS = "file,pipe,fd"
 
@@ -96,7 +94,7 @@ def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) 
         "-crf", f"{rung.crf:g}", "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize),  # capped CRF
         "-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-flags", "+cgop",  # an IDR exactly every GOP
         "-bf", "3", "-threads", str(threads),
-        "-x264-params", "force-cfr=1:stitchable=1",  # force-cfr: no rate games with frame times; stitchable: equal headers
+        "-x264-params", "force-cfr=1:stitchable=1",  # no rate games with frame times; equal headers
         "-frames:v", str(chunk.frames),
         "-fps_mode", "passthrough",  # the graph has put the frames on the grid already
         "-enc_time_base", f"{grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264

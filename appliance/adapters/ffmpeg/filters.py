@@ -73,8 +73,10 @@ def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
     matrix = "bt709" if track.tone_map else track.matrix
     return [
         # accurate_rnd: no drift of the colours over four generations of scaling
-        f"scale={rung.width}:{rung.height}:flags=bicubic+accurate_rnd:in_color_matrix={matrix}"
-        ":out_color_matrix=bt709:out_range=tv",
+        (
+            f"scale={rung.width}:{rung.height}:flags=bicubic+accurate_rnd:in_color_matrix={matrix}"
+            ":out_color_matrix=bt709:out_range=tv"
+        ),
         "format=yuv420p",
         "setsar=1",
         "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709",

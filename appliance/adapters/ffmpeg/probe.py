@@ -72,7 +72,7 @@ class Packets:
 
     @property
     def end_seconds(self) -> Fraction:
-        return max(self.last_end, max(self.times)) * self.time_base
+        return max(self.last_end, *self.times) * self.time_base
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class Probe:
         length = source.end_seconds - source.start_seconds
         if length > Fraction(self.max_duration_seconds):
             raise SourceRejected(
-                f"The recording is {float(length) / 3600:.1f} h long; {self.max_duration_seconds / 3600:.1f} h are allowed.",
+                f"The recording is {float(length) / 3600:.1f} h long; "
+                f"{self.max_duration_seconds / 3600:.1f} h are allowed.",
                 code="too_long",
                 hint="Split it, or ask the operator to raise ffmpeg.max_duration.",
             )

@@ -74,7 +74,8 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
     """Run to its end and return how it ended, whatever its status.
 
     `on_line` sees each line of stdout. `check` is called every POLL_SECONDS; what it raises (LeaseLost, Cancelled,
-    Draining) kills the program and passes through. Raises Transient `encode_stalled` past the deadline or a stall (F33).
+    Draining) kills the program and passes through. Raises Transient `encode_stalled` past the deadline or a stall
+    (F33).
     """
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -108,14 +109,13 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
 def _started(command: list[str], directory: Path, memory_bytes: int) -> Iterator[subprocess.Popen[bytes]]:
     """The program in its own process group; the group is killed and reaped whatever happens inside."""
     process = subprocess.Popen(
-        command,
+        sandbox.caged(command, memory_bytes),
         cwd=directory,
         env=sandbox.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=sandbox.entry(memory_bytes),
     )
     try:
         yield process

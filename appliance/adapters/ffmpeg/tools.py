@@ -51,7 +51,9 @@ def _from_wheel(module: str, attribute: str) -> str | None:
 
 def _build(ffmpeg: str) -> str:
     try:
-        answer = subprocess.run([ffmpeg, "-hide_banner", "-version"], capture_output=True, text=True, timeout=30)
+        answer = subprocess.run(
+            [ffmpeg, "-hide_banner", "-version"], check=False, capture_output=True, text=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError([f"{ffmpeg} cannot be run: {error}"]) from error
     words = answer.stdout.split()

@@ -12,7 +12,6 @@ from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from tests.domain.test_plan import audio, video
 
-
 GUARDS = f"-protocol_whitelist file,pipe,fd -format_whitelist {commands.FORMATS} -max_pixels 1000000"
 STEPS = (LadderStep(720, 23, 2_200_000), LadderStep(480, 24, 1_000_000))
 FRAGMENTS = (
