@@ -1,0 +1,32 @@
+"""`cancel VIDEO…`: an UPLOADED video ends at once, a PROCESSING one within one renewal of its owner."""
+
+from __future__ import annotations
+
+import argparse
+
+from appliance.cli import exits, settings, terminal
+from appliance.cli.services import Services
+
+#: What Leases.cancel answers → what it means.
+SENTENCES = {
+    "cancelled": "was cancelled.",
+    "requested": "is marked; its encoder stops within one renewal (lease.renew_seconds).",
+    "ignored": "was not cancelled: nobody waits for it or works on it.",
+    "unknown": "is unknown; `list` shows the last ones.",
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("videos", type=int, nargs="+", metavar="VIDEO", help="ids, as `list` shows them")
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 when every one of them was waiting or running, else 1."""
+    leases = Services(settings.read(options)).leases
+    answers = {video_id: leases.cancel(video_id) for video_id in options.videos}
+    for video_id, answer in answers.items():
+        if options.json:
+            terminal.emit({"video_id": video_id, "answer": answer})
+        else:
+            terminal.say(f"Video {video_id} {SENTENCES[answer]}")
+    return exits.DONE if {*answers.values()} <= {"cancelled", "requested"} else exits.NEGATIVE

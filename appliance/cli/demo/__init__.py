@@ -1,0 +1,168 @@
+"""`demo [FILE]`: the whole appliance on one desk, with everything real except AWS, and nothing left behind.
+
+The embedded stack, the schema, the very supervisor that systemd would start, a submitted recording, its receipt, and a
+copy of the published stream that plays from a directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from appliance import config as configuration
+from appliance import log
+from appliance.adapters.ffmpeg import tools
+from appliance.adapters.postgres.migrate import migrate
+from appliance.cli import exits, receipts, terminal
+from appliance.cli.bar import Bar
+from appliance.cli.demo import published, sample
+from appliance.cli.demo.player import Player
+from appliance.cli.demo.service import Service
+from appliance.cli.follow import follow
+from appliance.cli.services import Services
+from appliance.cli.submit import last_receipt, submit
+from appliance.domain.errors import SourceRejected
+from appliance.domain.video import Status
+from appliance.local.aws import CREDENTIALS
+from appliance.local.port import LOOPBACK, free_ports
+from appliance.local.stack import Stack
+
+TENANT = 1
+KEEP_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How it ended: the row and the receipt, and where the copy lies (READY only)."""
+
+    row: dict[str, Any]
+    receipt: dict[str, Any]
+    master: Path | None
+
+    @property
+    def status(self) -> int:
+        return exits.DONE if self.row["status"] == Status.READY else exits.NEGATIVE
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    out = Path("video-appliance-demo")
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a recording (default: a rendered sample)")
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"takes the stream (default: ./{out})")
+    parser.add_argument("--keep", action="store_true", help="run until Ctrl-C, with status page and player")
+
+
+def main(options: argparse.Namespace) -> int:
+    """0 for READY, 1 for FAILED. Whatever ends it, servers and processes are ended by their ids."""
+    if options.file and not options.file.is_file():
+        raise SourceRejected(f"There is no file {options.file}.", code="source_missing")
+    log.configure("error")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _leave_real_accounts(os.environ)
+    with Stack() as stack:
+        path = _write_settings(stack)
+        config = configuration.load(path, environment={})
+        migrate(config.database.read_dsn(), table=config.database.table)
+        with Service(path, stack.directory) as service:
+            _tell_start(stack, config.web.port, options)
+            ended = _encode(Services(config), service, stack.directory, options)
+            if not (options.keep and ended.master):
+                _tell_end(ended, options)
+                return ended.status
+            with Player(options.out) as player:
+                _keep(service, ended, options, status_page=_page(config.web.port), player=player.url)
+    return exits.DONE
+
+
+def _leave_real_accounts(environment: MutableMapping[str, str]) -> None:
+    """Nothing of this process, nor of what it starts, may reach an account or a configuration of its user's."""
+    for name in [name for name in environment if name.startswith(("AWS_", "VIDEO_APPLIANCE_", "RUNTIME_DIRECTORY"))]:
+        del environment[name]
+    files = dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"), os.devnull)
+    environment.update({**CREDENTIALS, **files, "AWS_EC2_METADATA_DISABLED": "true"})
+
+
+def _write_settings(stack: Stack) -> Path:
+    """The configuration of this one supervisor, where only we can read it. Waits are short: nobody else is on it."""
+    workspace = stack.directory / "workspace"
+    workspace.mkdir()
+    settings = {
+        "database": {"dsn": stack.postgres.dsn},
+        "queue": {"url": stack.aws.make_queue("videos"), "wait_seconds": 2, "poll_seconds": 2},
+        "storage": {"bucket": stack.aws.make_bucket("streams"), "source_bucket": stack.aws.make_bucket("uploads")},
+        "aws": {"region": stack.aws.region, "endpoint_url": stack.aws.endpoint_url},
+        "redis": {"url": stack.redis.url},
+        "lease": {"max_attempts": 2},
+        "pool": {"drain_seconds": 1},
+        "workspace": {"directory": str(workspace), "min_free_bytes": "256MiB", "min_free_memory_bytes": "64MiB"},
+        "web": {"host": LOOPBACK, "port": next(free_ports())},
+    }
+    path = stack.directory / "video-appliance.yaml"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return path
+
+
+def _encode(services: Services, service: Service, directory: Path, options: argparse.Namespace) -> Ended:
+    """Submit, watch, and copy what was published; `directory` takes the sample and goes with the stack."""
+    with Bar(quiet=options.json) as bar:
+        file = options.file or _sample(directory, bar)
+        video_id = submit(services, str(file), TENANT)
+        found = follow(services, video_id, bar, service.check)
+    ready = found["status"] == Status.READY
+    master = published.copy(services.streams, found["hls_path"], options.out) if ready else None
+    return Ended(found, last_receipt(found), master)
+
+
+def _sample(directory: Path, bar: Bar) -> Path:
+    bar.show(0.0, "sample")
+    return sample.render(tools.find().ffmpeg, directory / "lecture.mp4")
+
+
+def _tell_start(stack: Stack, port: int, options: argparse.Namespace) -> None:
+    if options.json:
+        return
+    ports = {"PostgreSQL": stack.postgres.port, "Redis": stack.redis.port, "SQS and S3": stack.aws.port}
+    places = {name: f"{LOOPBACK}:{port}" for name, port in ports.items()}
+    terminal.facts("embedded stack", {**places, "supervisor": _page(port), "recording": options.file or "a sample"})
+
+
+def _tell_end(ended: Ended, options: argparse.Namespace, **addresses: str) -> None:
+    row, receipt = ended.row, ended.receipt
+    if options.json:
+        told = {"outcome": str(row["status"]), "master": str(ended.master or ""), "video_id": row["video_id"]}
+        errors = {name: row[name] for name in ("error_code", "error_reason")}
+        figures = {"rungs": receipt.get("rungs"), "chunks": receipt.get("chunks_total")}
+        terminal.emit({**told, **errors, **addresses, "hls_path": row["hls_path"], **figures, "receipt": receipt})
+        return
+    receipts.show(receipt)
+    for name, address in addresses.items():
+        terminal.say(f"{name.replace('_', ' ')}: {address}")
+    if ended.master:
+        terminal.say(f"READY {ended.master}", style="green")
+    else:
+        terminal.say(f"FAILED {row['error_code']}: {row['error_reason']}", style="bold red")
+
+
+def _keep(service: Service, ended: Ended, options: argparse.Namespace, **addresses: str) -> None:
+    """Until Ctrl-C, or until the supervisor ends by itself (which is an error)."""
+    _tell_end(ended, options, **addresses)
+    if not options.json:
+        terminal.say("Running until Ctrl-C.")
+    pause = threading.Event()
+    try:
+        while not pause.wait(KEEP_LOOK_SECONDS):
+            service.check()
+    except KeyboardInterrupt:
+        return
+
+
+def _page(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/"

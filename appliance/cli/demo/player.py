@@ -1,0 +1,57 @@
+"""A directory with a stream in it, on loopback, with a page that plays it in any browser and asks nobody else."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from appliance.local.port import LOOPBACK
+
+#: RFC 8216 §4, RFC 8216bis §3.1.2, RFC 4337.
+TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".m4s": "video/iso.segment", ".mp4": "video/mp4"}
+
+
+class Player:
+    """`with Player(directory)` serves it in a thread; `url` is the page, `url + "master.m3u8"` the stream."""
+
+    def __init__(self, directory: Path) -> None:
+        handler = functools.partial(_Files, directory=str(directory))
+        self._server = ThreadingHTTPServer((LOOPBACK, 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="player", daemon=True)
+        self.url = f"http://{LOOPBACK}:{self._server.server_port}/"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Files(SimpleHTTPRequestHandler):
+    def guess_type(self, path: str | PathLike[str]) -> str:
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            super().do_GET()
+            return
+        page = resources.files(__package__).joinpath("player.html").read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        """What a player fetches is not news."""

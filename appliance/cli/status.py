@@ -1,0 +1,115 @@
+"""`status`: what waits, what runs on this host, and who answers; most useful when something does not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from appliance.cli import exits, settings, terminal
+from appliance.cli.services import Services
+from appliance.domain.errors import SourceRejected, Unavailable
+
+#: The supervisor is on this host and answers in milliseconds, or not at all.
+LOCAL_SECONDS = 2.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def main(options: argparse.Namespace) -> int:
+    """69 when a dependency does not answer; whatever is known is printed all the same."""
+    services = Services(settings.read(options))
+    found = look(services)
+    if options.json:
+        terminal.emit(found)
+    else:
+        _tell(found)
+    up = all(dependency["up"] for dependency in found["dependencies"].values())
+    return exits.DONE if up else exits.UNAVAILABLE
+
+
+def look(services: Services) -> dict[str, Any]:
+    """Ask all at once, so that the slowest one to fail is all the wait there is."""
+    asked: dict[str, Callable[[], Any]] = {
+        "postgres": lambda: asdict(services.reports.backlog()),
+        "redis": lambda: {"up_seconds": services.telemetry.up_seconds()},
+        "sqs": lambda: asdict(services.doorbell.depth()),
+        "s3": lambda: _s3_answers(services),
+    }
+    with ThreadPoolExecutor(len(asked)) as threads:
+        answers = {name: threads.submit(_ask, question) for name, question in asked.items()}
+        service = _supervisor(services.config.web.port)
+        dependencies = {name: answer.result() for name, answer in answers.items()}
+    return {"backlog": dependencies["postgres"]["answer"], "dependencies": dependencies, "service": service}
+
+
+def _ask(question: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"up": True, "answer": question(), "problem": "", "hint": ""}
+    except Unavailable as error:
+        return {"up": False, "answer": None, "problem": error.sentence, "hint": error.hint}
+
+
+def _s3_answers(services: Services) -> None:
+    """A key that nobody has: "not found" is an answer."""
+    with suppress(SourceRejected):
+        services.streams.head(f"{services.config.storage.prefix}/is-anybody-there")
+
+
+def _supervisor(port: int) -> dict[str, Any] | None:
+    """The supervisor's own view of its encoders; None when none answers on this host."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status.json", timeout=LOCAL_SECONDS) as answer:
+            found = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "slots" in found else None
+
+
+def _tell(found: dict[str, Any]) -> None:
+    backlog = found["backlog"]
+    if backlog is None:
+        terminal.say("The backlog is unknown: PostgreSQL does not answer.", style="bold red")
+    else:
+        oldest = {"oldest due": terminal.seconds(backlog["oldest_due_seconds"])}
+        terminal.facts("backlog", {**backlog["by_status"], **oldest})
+    rows = [_dependency(name, answer) for name, answer in found["dependencies"].items()]
+    terminal.table("dependencies", ("name", "state", "about"), rows)
+    _tell_service(found["service"])
+
+
+def _dependency(name: str, found: dict[str, Any]) -> tuple[str, str, str]:
+    if not found["up"]:
+        return name, "down", f"{found['problem']}\n→ {found['hint']}" if found["hint"] else found["problem"]
+    counts = found["answer"] if name in ("sqs", "redis") else {}
+    about = (f"{key.removesuffix('_seconds')} {_amount(key, value)}" for key, value in counts.items())
+    return name, "up", ", ".join(about)
+
+
+def _amount(name: str, value: float) -> str:
+    return terminal.seconds(value) if name.endswith("_seconds") else str(value)
+
+
+def _tell_service(service: dict[str, Any] | None) -> None:
+    if service is None:
+        terminal.say("No supervisor answers on this host. `systemctl status video-appliance` says why.")
+        return
+    columns = ("slot>", "state", "for", "video>", "percent>", "step", "speed>", "left")
+    terminal.table("encoders of this host", columns, [_slot(slot) for slot in service["slots"]])
+    for sentence in (*service["unready"], *service["notices"].values()):
+        terminal.say(f"! {sentence}", style="bold red")
+
+
+def _slot(slot: dict[str, Any]) -> tuple[Any, ...]:
+    percent = "" if slot["percent"] is None else f"{slot['percent']:.0f} %"
+    speed = "" if slot["speed"] is None else f"{slot['speed']:.1f}×"
+    since, left = terminal.seconds(slot["since_seconds"]), terminal.seconds(slot["remaining_seconds"])
+    return slot["slot"], slot["state"], since, slot["video_id"], percent, slot["step"], speed, left

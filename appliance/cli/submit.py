@@ -1,0 +1,105 @@
+"""`submit FILE | s3://KEY | VIDEO`: a recording gets a row and a ring; a row that is there gets the ring."""
+
+from __future__ import annotations
+
+import argparse
+import mimetypes
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+from appliance.cli import exits, receipts, settings, terminal
+from appliance.cli.bar import Bar
+from appliance.cli.follow import follow
+from appliance.cli.retry import put_back
+from appliance.cli.services import Services
+from appliance.domain.errors import ApplianceError, SourceRejected
+from appliance.domain.message import Message
+from appliance.domain.video import Status
+
+#: Uploads of this verb lie under keys of their own, whatever the file is called.
+UPLOADS = "uploads"
+SAFE_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", metavar="FILE|s3://KEY|VIDEO", help="a local file, a key of the source bucket, or the id of a row"
+    )
+    parser.add_argument("--tenant", type=int, default=1, metavar="N", help="the tenant of a new row (default: 1)")
+    parser.add_argument("--priority", type=int, default=0, metavar="N", help="higher is sooner (default: 0)")
+    parser.add_argument("--wait", action="store_true", help="show progress; 0 for READY, 1 for FAILED")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Prints the video's id; the platform of an adopted table makes its rows itself, so there it takes the id."""
+    services = Services(settings.read(options))
+    if options.what.isdigit() and not Path(options.what).exists():
+        put = put_back(services, int(options.what))
+        video_id, sentence = put["video_id"], put["sentence"]
+        if not put["queued"]:
+            raise ApplianceError(f"Video {video_id} {sentence}", code="not_queued")
+    else:
+        video_id, sentence = submit(services, options.what, options.tenant, options.priority), "is in the queue."
+    if options.wait:
+        return _wait(services, video_id, options)
+    if options.json:
+        terminal.emit({"video_id": video_id, "status": str(Status.UPLOADED)})
+    else:
+        terminal.say(f"Video {video_id} {sentence}\n  → `video-appliance show {video_id}` says how far it is.")
+    return exits.DONE
+
+
+def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> int:
+    """Upload `what`, or find it in the source bucket; make the row; ring. Returns the new video's id."""
+    uploaded = not what.startswith("s3://")
+    key = _upload(services, Path(what)) if uploaded else _existing(services, what)
+    try:
+        video_id = services.leases.submit(key, tenant_id, priority)
+    except ApplianceError:
+        if uploaded:
+            services.sources.delete([key])
+        raise
+    services.doorbell.ring(Message(video_id, tenant_id, key))
+    return video_id
+
+
+def _upload(services: Services, file: Path) -> str:
+    if not file.is_file():
+        raise SourceRejected(
+            f"There is no file {file}.", code="source_missing", hint="A key in S3 is written s3://KEY."
+        )
+    suffix = file.suffix.lower()
+    key = f"{UPLOADS}/{uuid.uuid4()}{suffix if SAFE_SUFFIX.fullmatch(suffix) else ''}"
+    content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    services.sources.put_file(key, file, content_type=content_type, cache_control="private")
+    return key
+
+
+def _existing(services: Services, address: str) -> str:
+    """The key of `s3://KEY`; `s3://BUCKET/KEY` is understood where BUCKET is the source bucket."""
+    storage = services.config.storage
+    bucket = storage.source_bucket or storage.bucket
+    key = address.removeprefix("s3://").removeprefix(f"{bucket}/")
+    services.sources.head(key)
+    return key
+
+
+def _wait(services: Services, video_id: int, options: argparse.Namespace) -> int:
+    with Bar(quiet=options.json) as bar:
+        found = follow(services, video_id, bar)
+    if options.json:
+        terminal.emit({**found, "receipt": last_receipt(found)})
+    elif found["status"] == Status.READY:
+        receipts.show(last_receipt(found))
+        terminal.say(f"READY video {video_id}: {found['hls_path']}", style="green")
+    else:
+        terminal.say(f"FAILED video {video_id}: {found['error_reason']}", style="bold red")
+    return exits.DONE if found["status"] == Status.READY else exits.NEGATIVE
+
+
+def last_receipt(found: dict[str, Any]) -> dict[str, Any]:
+    """The newest attempt's receipt; empty before an attempt has ended."""
+    attempts = found["attempts"]
+    return dict(attempts[-1]["receipt"] or {}) if attempts else {}

@@ -1,0 +1,111 @@
+"""What verbs print: tables of at most 100 columns for people, one JSON object a line for programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from appliance.domain.errors import ApplianceError
+
+COLUMNS = 100
+#: Into a pipe nothing is folded: a path or a reason stays one line for grep.
+PIPE_COLUMNS = 10_000
+#: Words that mean the same in every table. NO_COLOR is obeyed by rich.
+STYLES = {
+    **dict.fromkeys(("READY", "DONE", "ok", "up", "ready"), "green"),
+    **dict.fromkeys(("FAILED", "failed", "lost", "down", "not ready"), "bold red"),
+    **dict.fromkeys(("PROCESSING", "RUNNING", "busy"), "cyan"),
+    **dict.fromkeys(("UPLOADED", "TODO", "released"), "yellow"),
+}
+
+
+def emit(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line; times as ISO 8601, tokens as text."""
+    print(json.dumps(value, default=_plain, ensure_ascii=False), flush=True)
+
+
+def say(sentence: str = "", *, style: str = "") -> None:
+    """A line of text, never wrapped: a path must stay one word for whoever copies it."""
+    console().print(Text(sentence, style), soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A titled table. A column name that ends with `>` is aligned to the right."""
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for column in columns:
+        drawn.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_cell(value) for value in row))
+    console().print(drawn)
+
+
+def facts(title: str, pairs: Mapping[str, Any]) -> None:
+    """Names and values, one pair a line; what is unknown is left out."""
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=None, show_header=False)
+    drawn.add_column(style="dim")
+    drawn.add_column(overflow="fold")
+    for name, value in pairs.items():
+        if value not in (None, ""):
+            drawn.add_row(name, _cell(value))
+    console().print(drawn)
+
+
+def complain(error: ApplianceError) -> None:
+    """An error that did not end the command: what happened, what to do next, on stderr."""
+    sys.stderr.write(f"{error.sentence}\n" + (f"  → {error.hint}\n" if error.hint else ""))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Made anew for each use: it is cheap, and the terminal may have been resized."""
+    probe = Console(stderr=stderr)
+    width = min(probe.width, COLUMNS) if probe.is_terminal else PIPE_COLUMNS
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def seconds(value: float | None) -> str:
+    """A duration as people say it: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 05 min`."""
+    if value is None:
+        return ""
+    if value < 60:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(value: float | None) -> str:
+    """Bytes in powers of 1024, as the configuration writes them."""
+    if value is None:
+        return ""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _cell(value: Any) -> Text:
+    text = "" if value is None else _when(value) if isinstance(value, dt.datetime) else str(value)
+    # Titles and reasons come from strangers: an escape sequence in them must not reach the terminal.
+    clean = "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    return Text(clean, STYLES.get(clean, ""))
+
+
+def _when(moment: dt.datetime) -> str:
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no word for: times as ISO 8601, tokens as text."""
+    return value.isoformat() if isinstance(value, dt.datetime) else str(value)

@@ -1,0 +1,181 @@
+"""submit, list, show, retry and cancel: one video's way as an operator steers it, with no encoder about."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from appliance.adapters.redis import Telemetry
+from appliance.domain.video import Lease, Worker
+from tests.hosts import World
+from tests.shell import appliance, command, environment
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "Lecture 1.MP4"
+    path.write_bytes(b"a recording")
+    return path
+
+
+def rings(world: World) -> list[int]:
+    """The ids that the queue's messages name; they are taken out."""
+    client = world.aws.client("sqs")
+    found = []
+    while messages := client.receive_message(QueueUrl=world.queue_url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            found.append(json.loads(message["Body"])["video_id"])
+            client.delete_message(QueueUrl=world.queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return found
+
+
+def processing(world: World, settings: Path, file: Path) -> Lease:
+    """A video in the hands of an owner."""
+    video_id = appliance("submit", file, "--config", settings, "--json").last["video_id"]
+    lease = Lease(video_id, 1, "", uuid.uuid4(), 1, Worker("host", "worker-a"))
+    world.query(
+        "UPDATE video SET status = 'PROCESSING', lease_token = %s, lease_epoch = 1, leased_by = 'worker-a',"
+        " leased_until = now() + interval '1 hour', renewed_at = now() WHERE id = %s",
+        str(lease.token),
+        video_id,
+    )
+    world.query(
+        "INSERT INTO video_attempt (token, video_id, epoch, host, worker, started_at)"
+        " VALUES (%s, %s, 1, 'host', 'worker-a', now())",
+        str(lease.token),
+        video_id,
+    )
+    return lease
+
+
+def test_a_file_is_uploaded_under_a_key_of_its_own_inserted_and_rung(world: World, settings: Path, file: Path) -> None:
+    ran = appliance("submit", file, "--tenant", 7, "--priority", 3, "--config", settings, "--json")
+    assert ran.status == 0
+    row = world.row(ran.last["video_id"])
+    assert (row["status"], row["tenant_id"], row["priority"]) == ("UPLOADED", 7, 3)
+    assert row["file_key"].startswith("uploads/")
+    assert row["file_key"].endswith(".mp4")
+    assert world.objects("uploads/") == {row["file_key"]: b"a recording"}
+    assert rings(world) == [row["id"]]
+
+
+@pytest.mark.parametrize("address", ["s3://sources/a.mp4", "s3://{bucket}/sources/a.mp4"])
+def test_a_key_that_is_there_is_submitted_without_an_upload(world: World, settings: Path, address: str) -> None:
+    world.aws.client("s3").put_object(Bucket=world.bucket, Key="sources/a.mp4", Body=b"x")
+    ran = appliance("submit", address.format(bucket=world.bucket), "--config", settings, "--json")
+    assert ran.status == 0
+    assert world.row(ran.last["video_id"])["file_key"] == "sources/a.mp4"
+    assert list(world.objects("uploads/")) == []
+
+
+@pytest.mark.parametrize("what", ["s3://sources/none.mp4", "/nowhere/none.mp4"])
+def test_a_source_that_is_missing_makes_no_row(world: World, settings: Path, what: str) -> None:
+    ran = appliance("submit", what, "--config", settings, "--json")
+    assert (ran.status, ran.last["error"]["code"]) == (1, "source_missing")
+    assert world.query("SELECT id FROM video") == []
+
+
+def test_a_database_that_refuses_the_row_leaves_no_upload_behind(world: World, settings: Path, file: Path) -> None:
+    world.query("ALTER TABLE video RENAME TO elsewhere")
+    ran = appliance("submit", file, "--config", settings)
+    assert ran.status in (69, 78)
+    assert world.objects("uploads/") == {}
+
+
+def test_an_id_rings_for_a_row_that_the_platform_made(world: World, settings: Path) -> None:
+    row = world.query("INSERT INTO video (status, file_key, tenant_id) VALUES ('UPLOADED', 'a', 1) RETURNING id")[0]
+    assert appliance("submit", row["id"], "--config", settings).status == 0
+    assert rings(world) == [row["id"]]
+    unknown = appliance("submit", 999, "--config", settings, "--json")
+    assert (unknown.status, unknown.last["error"]["code"]) == (1, "not_queued")
+
+
+@pytest.mark.parametrize(("status", "exit_status"), [("READY", 0), ("FAILED", 1)])
+def test_wait_ends_with_the_video(world: World, settings: Path, file: Path, status: str, exit_status: int) -> None:
+    with subprocess.Popen(
+        command("submit", file, "--wait", "--config", settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "waiting …\n"
+        world.query("UPDATE video SET status = %s, error_reason = 'It is torn.', hls_path = 'hls/m.m3u8'", status)
+        out, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == exit_status
+    assert out.splitlines()[-1].endswith({"READY": "hls/m.m3u8", "FAILED": "It is torn."}[status])
+
+
+def test_show_tells_row_attempts_and_live_progress(world: World, settings: Path, file: Path) -> None:
+    lease = processing(world, settings, file)
+    telemetry = Telemetry(world.redis_url)
+    telemetry.progress(lease, {"percent": 41.5, "step": "encode", "speed": 3.2, "remaining_seconds": 75})
+    telemetry.close()
+    found = appliance("show", lease.video_id, "--config", settings, "--json").last
+    assert found["status"] == "PROCESSING"
+    assert [attempt["worker"] for attempt in found["attempts"]] == ["worker-a"]
+    assert found["progress"]["percent"] == 41.5
+    told = appliance("show", lease.video_id, "--config", settings).out
+    assert "worker-a" in told
+    assert "41.5" in told
+    assert "\x1b" not in told
+
+
+def test_show_works_without_redis(world: World, settings: Path, file: Path) -> None:
+    lease = processing(world, settings, file)
+    port = world.redis_url.rsplit(":", 1)[1].split("/")[0]
+    settings.write_text(settings.read_text().replace(f":{port}/0", ":9/0"))
+    ran = appliance("show", lease.video_id, "--config", settings, "--json")
+    assert (ran.status, ran.last["progress"]) == (0, None)
+
+
+def test_a_video_that_does_not_exist_is_said_to(world: World, settings: Path) -> None:
+    ran = appliance("show", 12345, "--config", settings, "--json")
+    assert (ran.status, ran.last["error"]["code"]) == (1, "unknown_video")
+
+
+def test_list_shows_videos_and_survives_what_strangers_write(world: World, settings: Path, file: Path) -> None:
+    assert "Nothing was worked on yet" in appliance("list", "--config", settings).out
+    lease = processing(world, settings, file)
+    world.query("UPDATE video SET file_key = %s WHERE id = %s", "[red]\x1b[2Jevil[/red]", lease.video_id)
+    told = appliance("list", "--config", settings).out
+    assert "[red]�[2Jevil[/red]" in told
+    assert "worker-a" in told
+    assert [video["video_id"] for video in appliance("list", "--config", settings, "--json").objects] == [
+        lease.video_id
+    ]
+
+
+def test_cancel_and_retry_take_a_video_out_and_put_it_back(world: World, settings: Path, file: Path) -> None:
+    video_id = appliance("submit", file, "--config", settings, "--json").last["video_id"]
+    rings(world)
+    assert appliance("cancel", video_id, "--config", settings).status == 0
+    assert (world.row(video_id)["status"], world.row(video_id)["error_code"]) == ("FAILED", "cancelled")
+    again = appliance("cancel", video_id, "--config", settings)
+    assert again.status == 1
+    assert "was not cancelled" in again.out
+    assert appliance("retry", video_id, "--config", settings).status == 0
+    assert world.row(video_id)["status"] == "UPLOADED"
+    assert rings(world) == [video_id]
+
+
+def test_cancel_marks_a_running_video_and_retry_leaves_it_alone(world: World, settings: Path, file: Path) -> None:
+    lease = processing(world, settings, file)
+    assert appliance("cancel", lease.video_id, "--config", settings).status == 0
+    row = world.row(lease.video_id)
+    assert row["cancel_requested_at"] is not None
+    ran = appliance("retry", lease.video_id, "--config", settings, "--json")
+    assert (ran.status, ran.last["queued"]) == (1, False)
+    assert world.row(lease.video_id) == row
+
+
+def test_cancel_and_retry_say_that_a_video_is_unknown(world: World, settings: Path) -> None:
+    assert appliance("cancel", 999, "--config", settings).status == 1
+    ran = appliance("retry", 999, "--config", settings)
+    assert ran.status == 1
+    assert "unknown" in ran.out
