@@ -1,0 +1,170 @@
+-- Who encodes which chunk of the current plan. A chunk's lease is its own: renew, done and release carry the chunk's
+-- token and the plan, never the owner's token, so that assistants survive a change of owner (F51).
+-- Statements and fragments as in leases.sql.
+
+-- name: adopt
+WITH
+-- Only the owner decides by which plan its video is encoded.
+held AS (
+    UPDATE {video}
+    SET plan = %(plan)s
+    WHERE id = %(video_id)s AND status = 'PROCESSING' AND lease_token = %(token)s
+    RETURNING id
+),
+-- A plan that is there already is the same plan: the fingerprint says so.
+written AS (
+    INSERT INTO {plan} (video_id, fingerprint, build, plan, created_at)
+    SELECT id, %(plan)s, %(build)s, %(body)s::jsonb, now() FROM held
+    ON CONFLICT DO NOTHING
+),
+-- So its chunks are there already as well, and those that are DONE stay so: this is how an encode resumes.
+cut AS (
+    INSERT INTO {chunk} (video_id, plan, number)
+    SELECT id, %(plan)s, number FROM held, unnest(%(numbers)s::integer[]) AS number
+    ON CONFLICT DO NOTHING
+)
+SELECT id AS video_id FROM held;
+
+-- name: claim_chunk
+WITH
+-- The lowest free one. An earlier owner's are taken at once, its assistants' are not. One that bears this token was
+-- taken by the same call, whose answer was lost.
+-- The video's row is read, not locked: an owner that is just losing it takes a chunk that its successor takes back.
+free AS (
+    SELECT c.video_id, c.plan, c.number, v.lease_epoch,
+           c.state = 'RUNNING' AND c.assisted AS assistant_lost
+    FROM {video} AS v
+    JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
+    WHERE v.id = %(video_id)s AND v.status = 'PROCESSING' AND v.lease_token = %(owner_token)s
+      AND (c.state = 'TODO'
+           OR c.state = 'RUNNING' AND c.leased_until < now()
+           OR c.state = 'RUNNING' AND NOT c.assisted AND c.epoch < v.lease_epoch
+           OR c.state = 'RUNNING' AND c.token = %(token)s)
+    ORDER BY c.token IS NOT DISTINCT FROM %(token)s::uuid DESC, c.number
+    LIMIT 1
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+),
+{take_chunk};
+
+-- name: claim_assist
+WITH
+-- A chunk of a video that somebody else owns: same ffmpeg, not cancelled, and no video waits for an encoder of its own.
+-- One that two assistants did not survive is left to the owner, so that max_losses ends it (F54).
+free AS (
+    SELECT c.video_id, c.plan, c.number, v.lease_epoch,
+           c.state = 'RUNNING' AND c.assisted AS assistant_lost
+    FROM {video} AS v
+    JOIN {plan} AS p ON p.video_id = v.id AND p.fingerprint = v.plan AND p.build = %(build)s
+    JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
+    WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
+      AND (c.state = 'TODO' OR c.state = 'RUNNING' AND c.leased_until < now())
+      AND c.assistant_losses + (c.state = 'RUNNING' AND c.assisted)::integer < %(max_assistants)s
+      AND NOT EXISTS (
+          SELECT FROM {video} AS waiting
+          WHERE waiting.status = 'UPLOADED' AND coalesce(waiting.run_after, '-infinity') <= now()
+      )
+    ORDER BY v.priority DESC, v.leased_at, v.id, c.number
+    LIMIT 1
+    FOR NO KEY UPDATE OF c SKIP LOCKED
+),
+{take_chunk};
+
+-- fragment: take_chunk
+-- A chunk that is taken from an assistant has outlived it.
+taken AS (
+    UPDATE {chunk} AS c
+    SET state = 'RUNNING',
+        token = %(token)s::uuid,
+        epoch = free.lease_epoch,
+        worker = %(worker)s,
+        assisted = %(assisted)s,
+        leased_until = now() + make_interval(secs => %(chunk_lease_seconds)s),
+        attempts = c.attempts + 1,
+        assistant_losses = c.assistant_losses + free.assistant_lost::integer,
+        started_at = now()
+    FROM free
+    WHERE c.video_id = free.video_id AND c.plan = free.plan AND c.number = free.number
+    RETURNING c.video_id, c.plan, c.number, c.attempts
+)
+SELECT * FROM taken
+
+-- fragment: mine
+-- READY, FAILED, a cancel or a new plan ends it. A cancelled owner is stopped by its own lease, with the right reason.
+c.video_id = %(video_id)s AND c.plan = %(plan)s AND c.number = %(number)s
+    AND c.state = 'RUNNING' AND c.token = %(token)s
+    AND EXISTS (
+        SELECT FROM {video} AS v
+        WHERE v.id = c.video_id AND v.plan = c.plan AND v.status IN ('UPLOADED', 'PROCESSING')
+          AND (v.cancel_requested_at IS NULL OR NOT c.assisted)
+    )
+
+-- name: renew_chunk
+UPDATE {chunk} AS c
+SET leased_until = now() + make_interval(secs => %(chunk_lease_seconds)s)
+WHERE {mine}
+RETURNING c.number;
+
+-- name: done
+WITH
+-- The segments lie in S3 already: this row is what names them.
+finished AS (
+    UPDATE {chunk} AS c
+    SET state = 'DONE', objects = %(objects)s::jsonb, done_at = now(), leased_until = NULL
+    WHERE {mine}
+    RETURNING c.video_id, c.number
+),
+-- Progress: whatever killed the owners before is behind us. Mostly there is nothing to reset, and no row is written.
+recovered AS (
+    UPDATE {video} AS v
+    SET loss_count = 0
+    FROM finished
+    WHERE v.id = finished.video_id AND v.loss_count > 0
+)
+SELECT number FROM finished;
+
+-- name: chunk
+-- Whether a `done` that changed no row had worked before (F12).
+SELECT state, token FROM {chunk} WHERE video_id = %(video_id)s AND plan = %(plan)s AND number = %(number)s;
+
+-- name: release_chunk
+UPDATE {chunk}
+SET state = 'TODO', token = NULL, leased_until = NULL, assisted = false
+WHERE video_id = %(video_id)s AND plan = %(plan)s AND number = %(number)s AND state = 'RUNNING' AND token = %(token)s
+RETURNING number;
+
+-- name: abandon_chunk
+-- The supervisor's, for a dead child: an assistant that died counts against the chunk.
+UPDATE {chunk}
+SET state = 'TODO', token = NULL, leased_until = NULL, assisted = false,
+    assistant_losses = assistant_losses + assisted::integer
+WHERE state = 'RUNNING' AND token = %(token)s
+RETURNING number;
+
+-- name: redo
+WITH
+-- The lock keeps the video ours until the chunk is written: only an owner may throw finished work away.
+held AS (
+    SELECT id, plan FROM {video}
+    WHERE id = %(video_id)s AND status = 'PROCESSING' AND lease_token = %(owner_token)s
+    FOR NO KEY UPDATE
+),
+-- Nothing to do when it is not DONE any more: then the same call had worked before.
+undone AS (
+    UPDATE {chunk} AS c
+    SET state = 'TODO', token = NULL, objects = NULL, done_at = NULL, assisted = false
+    FROM held
+    WHERE c.video_id = held.id AND c.plan = held.plan AND c.number = %(number)s AND c.state = 'DONE'
+)
+SELECT id AS video_id FROM held;
+
+-- name: done_chunks
+SELECT number, token, epoch, objects
+FROM {chunk}
+WHERE video_id = %(video_id)s AND plan = %(plan)s AND state = 'DONE'
+ORDER BY number;
+
+-- name: plan
+SELECT p.plan, v.tenant_id, v.file_key
+FROM {plan} AS p
+JOIN {video} AS v ON v.id = p.video_id
+WHERE p.video_id = %(video_id)s AND p.fingerprint = %(plan)s;

@@ -1,0 +1,46 @@
+"""What people are shown of the database. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.adapters.postgres.connection import Database
+from appliance.domain.video import Status
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """`by_status`: rows in UPLOADED and in PROCESSING, and no others: nobody counts a million finished videos.
+
+    `oldest_due_seconds`: how long the oldest due row has waited, None when none waits.
+    """
+
+    by_status: dict[str, int]
+    oldest_due_seconds: float | None
+
+
+class Reports:
+    """Rows come as dictionaries of column → value; times are datetimes, tokens UUIDs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def backlog(self) -> Backlog:
+        """What waits and what runs."""
+        row = self._database.run("backlog")[0]
+        counts = {str(Status.UPLOADED): row["uploaded"], str(Status.PROCESSING): row["processing"]}
+        return Backlog(counts, row["oldest_due_seconds"])
+
+    def show(self, video_id: int) -> dict[str, Any] | None:
+        """The row, with `attempts` (oldest first) and `chunks` (of the current plan); None when there is none."""
+        rows = self._database.run("video", video_id=video_id)
+        if not rows:
+            return None
+        attempts = self._database.run("attempts", video_id=video_id)
+        chunks = self._database.run("chunks_of", video_id=video_id)
+        return {**rows[0], "attempts": attempts, "chunks": chunks}
+
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The attempts that began last, latest first, with their receipts and what the row says now."""
+        return self._database.run("recent", limit=limit)

@@ -1,0 +1,40 @@
+-- What people are shown. Nothing here decides anything.
+
+-- name: backlog
+-- Only what waits or runs: both come from partial indexes, however many videos are READY.
+SELECT (SELECT count(*) FROM {video} WHERE status = 'UPLOADED') AS uploaded,
+       (SELECT count(*) FROM {video} WHERE status = 'PROCESSING') AS processing,
+       (SELECT extract(epoch FROM now() - min(coalesce(run_after, updated_at, created_at)))::float8
+        FROM {video}
+        WHERE status = 'UPLOADED' AND coalesce(run_after, '-infinity') <= now()) AS oldest_due_seconds;
+
+-- name: video
+SELECT id AS video_id, tenant_id, status, file_key, hls_path, duration, priority, run_after, next_ring_at, ring_count,
+       leased_by, leased_until, leased_at, renewed_at, lease_token, lease_epoch, failure_count, loss_count,
+       error_code, error_reason, cancel_requested_at, plan, finished_token, finished_epoch, ready_at,
+       created_at, updated_at
+FROM {video}
+WHERE id = %(video_id)s;
+
+-- name: attempts
+SELECT epoch, token, host, worker, started_at, ended_at, outcome, error_code, error_reason, receipt
+FROM {attempt}
+WHERE video_id = %(video_id)s
+ORDER BY epoch;
+
+-- name: chunks_of
+SELECT c.number, c.state, c.token, c.epoch, c.worker, c.assisted, c.attempts, c.assistant_losses,
+       c.leased_until, c.started_at, c.done_at
+FROM {video} AS v
+JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
+WHERE v.id = %(video_id)s
+ORDER BY c.number;
+
+-- name: recent
+-- By attempt, because the platform's table has no index on time.
+SELECT a.video_id, v.tenant_id, v.status, v.file_key, v.hls_path, v.duration, a.epoch, a.worker, a.started_at,
+       a.ended_at, a.outcome, a.error_code, a.error_reason, a.receipt
+FROM {attempt} AS a
+LEFT JOIN {video} AS v ON v.id = a.video_id
+ORDER BY a.started_at DESC
+LIMIT %(limit)s;

@@ -1,0 +1,95 @@
+"""The .sql files beside this one, as named statements, and the names of the tables they speak of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from psycopg2 import sql
+
+from appliance.domain.video import Edge, Status
+
+HEADING = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
+EDGE = re.compile(r"^-- edge: (\w+) -> (\w+)$", re.MULTILINE)
+COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+REFERENCE = re.compile(r"\{(\w+)\}")
+#: A table's name follows these words in whatever writes, and never in FOR NO KEY UPDATE.
+WRITE = re.compile(r"\b(UPDATE|INTO) \{")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`text` has {identifiers} and %(parameters)s, and no comments; `edges` are those it declares."""
+
+    name: str
+    text: str
+    edges: frozenset[Edge]
+
+    @property
+    def writes(self) -> bool:
+        return WRITE.search(self.text) is not None
+
+    def composed(self, table: str) -> sql.Composable:
+        """For this table; the name stands in front, for whoever reads pg_stat_activity."""
+        return sql.SQL(f"/* video-appliance {self.name} */ {self.text}").format(**identifiers(table))
+
+
+def identifiers(table: str) -> dict[str, sql.Identifier]:
+    """Every name in the SQL. All but the tick's derive from the video table's, and add at most 15 characters."""
+    suffixes = {
+        "video": "",
+        "video_status": "_status_known",
+        "video_due": "_due",
+        "video_ring": "_ring",
+        "video_held": "_held",
+        "attempt": "_attempt",
+        "attempt_of": "_attempt_of",
+        "attempt_recent": "_attempt_recent",
+        "plan": "_plan",
+        "chunk": "_chunk",
+        "chunk_running": "_chunk_running",
+        "migration": "_migration",
+    }
+    names = {name: sql.Identifier(table + suffix) for name, suffix in suffixes.items()}
+    return {**names, "tick": sql.Identifier("reconcile_tick")}
+
+
+def statements() -> dict[str, Statement]:
+    """Every statement of every .sql file beside this one, by name."""
+    texts = [file.read_text(encoding="utf-8") for file in sql_files("")]
+    blocks = [block for text in texts for block in _blocks(text)]
+    fragments = {name: _bare(body) for kind, name, body in blocks if kind == "fragment"}
+    return {name: _statement(name, body, fragments) for kind, name, body in blocks if kind == "name"}
+
+
+def sql_files(folder: str) -> list[Traversable]:
+    """The .sql files of a folder of this package, in the order of their names."""
+    place = resources.files(__package__).joinpath(folder)
+    return sorted((file for file in place.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+
+
+def split(script: str) -> list[str]:
+    """The statements of a schema file, without comments."""
+    return [statement for part in _bare(script).split(";\n") if (statement := part.strip().removesuffix(";"))]
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str, str]]:
+    headings = list(HEADING.finditer(text))
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+        end = following.start() if following else len(text)
+        yield heading[1], heading[2], text[heading.end() : end]
+
+
+def _statement(name: str, body: str, fragments: dict[str, str]) -> Statement:
+    text = _bare(body)
+    while (expanded := REFERENCE.sub(lambda reference: fragments.get(reference[1], reference[0]), text)) != text:
+        text = expanded
+    edges = frozenset((Status(before), Status(after)) for before, after in EDGE.findall(body))
+    return Statement(name, text, edges)
+
+
+def _bare(text: str) -> str:
+    return COMMENT.sub("", text).strip().removesuffix(";")
