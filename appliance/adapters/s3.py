@@ -83,9 +83,7 @@ class S3:
                 parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
                 self._client.upload_file(str(path), self._bucket, key, ExtraArgs=metadata, Config=parts)
 
-    def put_bytes(
-        self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False
-    ) -> None:
+    def put_bytes(self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False) -> None:
         """Upload these bytes; with `gzip` they lie compressed and say so (players undo it on the way)."""
         metadata = {"ContentType": content_type, "CacheControl": cache_control, "ChecksumAlgorithm": CHECKSUM}
         if gzip:

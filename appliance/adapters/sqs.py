@@ -84,9 +84,7 @@ class Doorbell:
         if not self._dead_letter_url:
             return False
         attributes = {"reason": {"DataType": "String", "StringValue": reason}}
-        self._call(
-            "send_message", url=self._dead_letter_url, MessageBody=received.body, MessageAttributes=attributes
-        )
+        self._call("send_message", url=self._dead_letter_url, MessageBody=received.body, MessageAttributes=attributes)
         return True
 
     def depth(self) -> Depth:

@@ -275,3 +275,19 @@ def test_nothing_but_due_uploaded_rows_is_rung(leases, sweeps, admin, lease) -> 
         admin("INSERT INTO video (file_key, status) VALUES ('a.mp4', %s)", status)
     assert sweeps.due_rings(10, 60) == []
     assert leases.claim_next(WORKER, uuid.uuid4()) is None
+
+
+def test_a_row_that_the_platform_put_off_is_not_rung_although_nobody_set_its_ring(admin, sweeps) -> None:
+    admin(
+        "INSERT INTO video (file_key, status, run_after) VALUES ('a.mp4', 'UPLOADED', clock.now() + interval '1 min')"
+    )
+    assert sweeps.due_rings(10, 60) == []
+
+
+def test_a_ring_that_failed_is_nothing_to_a_row_that_was_claimed_meanwhile(leases, sweeps, admin) -> None:
+    video_id = leases.submit("a.mp4", 3)
+    sweeps.due_rings(10, 60)
+    claimed(leases, video_id)
+    before = admin.row(video_id)
+    sweeps.ring_failed([video_id])
+    assert admin.row(video_id) == before
