@@ -61,8 +61,8 @@ class ChunkTable:
     finished: dict[int, DoneChunk] = field(default_factory=dict)
     plan: str = ""
 
-    def adopt(self, lease: Lease, plan: Plan) -> None:
-        del lease
+    def adopt(self, lease: Lease, plan: Plan, build: str) -> None:
+        del lease, build
         self.plan = plan.fingerprint
         self.todo = [chunk.number for chunk in plan.chunks]
 

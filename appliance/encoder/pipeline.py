@@ -96,7 +96,7 @@ class Pipeline:
             report(job, "probe", ENCODE_FROM)
             plan = self._plan(job, fetched, self._probed(job, directory))
             layout = self._layout(job.lease, plan)
-            self._workshop.chunks.adopt(job.lease, plan)
+            self._workshop.chunks.adopt(job.lease, plan, self._workshop.tools.build)
             for _ in range(PROOFS):
                 Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
                 chunks = self._finished(job, plan)

@@ -66,10 +66,10 @@ class Rows(ChunkTable):
 
     epoch = 1
 
-    def adopt(self, lease: Lease, plan: Any) -> None:
+    def adopt(self, lease: Lease, plan: Any, build: str) -> None:
         if plan.fingerprint != self.plan:
             self.finished = {}
-        super().adopt(lease, plan)
+        super().adopt(lease, plan, build)
         self.todo = [number for number in self.todo if number not in self.finished]
         self.epoch = lease.epoch
 

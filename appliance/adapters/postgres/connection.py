@@ -43,15 +43,6 @@ HINTS = {
 #: Classes of SQLSTATE that say nothing about the statement: it may be tried again later.
 PASSING = ("08", "25", "40", "53", "55", "57", "58")
 
-CHECK = "/* video-appliance check */ SELECT 1"
-#: Not in the startup packet: connection poolers refuse options there.
-SESSION = """
-SELECT set_config('statement_timeout', %(statement_timeout)s, false),
-       set_config('default_transaction_isolation', 'read committed', false),
-       set_config('timezone', 'UTC', false),
-       CASE WHEN %(search_path)s <> '' THEN set_config('search_path', %(search_path)s, false) END
-"""
-
 #: How a server that is full puts it; libpq hands on no SQLSTATE while it connects.
 FULL = ("too many clients", "too many connections", "remaining connection slots")
 
@@ -123,7 +114,7 @@ class Database:
         with self._lock:
             try:
                 self._connect_if_needed()
-                self._execute(CHECK, {})
+                self._execute(self._statements["check"][1], {})
             except ApplianceError:
                 return False
         return True
@@ -140,7 +131,7 @@ class Database:
     def _connect_if_needed(self) -> None:
         if self._connection is not None and self._suspicious():
             with contextlib.suppress(ConnectionLost):
-                self._execute(CHECK, {})
+                self._execute(self._statements["check"][1], {})
         if self._connection is None:
             self._connect()
 
@@ -167,7 +158,7 @@ class Database:
             self._drop()
             raise _refused(error) from error
         extensions.register_type(extensions.new_type((UUID_OID,), "UUID", _uuid), self._connection)
-        self._execute(SESSION, self._session())
+        self._execute(self._statements["session"][1], self._session())
 
     def _session(self) -> dict[str, str]:
         return {

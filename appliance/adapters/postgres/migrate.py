@@ -13,25 +13,17 @@ import psycopg2
 from psycopg2 import sql
 
 from appliance.adapters.postgres.connection import at_the_door
-from appliance.adapters.postgres.statements import identifiers, split, sql_files
+from appliance.adapters.postgres.statements import identifiers, split, sql_files, statements
 from appliance.domain.errors import Unavailable
 
 CONNECT_TIMEOUT_SECONDS = 10
 #: How long to wait for another host's migration, an index on a large table included.
 WAIT_SECONDS = 600.0
 POLL_SECONDS = 0.1
+#: How long a change waits for a table that somebody uses.
+LOCK_TIMEOUT = "5s"
 #: A file that begins so runs outside a transaction.
 AUTOCOMMIT = "-- autocommit:"
-
-#: A change of the platform's table gives up rather than hold up everybody who queues behind it.
-SESSION = "SET lock_timeout = '5s'"
-#: Tried, not waited for: a waiting statement holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot.
-LOCK = "SELECT pg_try_advisory_lock(hashtextextended('video-appliance migrate ' || %(table)s, 0))"
-RECORD = """
-CREATE TABLE IF NOT EXISTS {migration} (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())
-"""
-APPLIED = "SELECT name FROM {migration}"
-NOTE = "INSERT INTO {migration} (name) VALUES (%(name)s)"
 
 
 def migrate(dsn: str, *, table: str, wait: Callable[[float], object] | None = None) -> list[str]:
@@ -39,16 +31,16 @@ def migrate(dsn: str, *, table: str, wait: Callable[[float], object] | None = No
 
     Raises Unavailable when the server does not answer, refuses, or the platform's table is locked: then run it again.
     """
+    say = {name: statement.composed(table) for name, statement in statements().items()}
     with at_the_door(), _connected(dsn) as cursor:
-        cursor.execute(SESSION)
-        _lock(cursor, table, wait or threading.Event().wait)
-        names = identifiers(table)
-        cursor.execute(sql.SQL(RECORD).format(**names))
-        cursor.execute(sql.SQL(APPLIED).format(**names))
+        cursor.execute(say["migrate_patience"], {"lock_timeout": LOCK_TIMEOUT})
+        _lock(cursor, say["migrate_lock"], table, wait or threading.Event().wait)
+        cursor.execute(say["migrate_record"])
+        cursor.execute(say["migrate_applied"])
         applied = {row[0] for row in cursor.fetchall()}
         todo = [file for file in sql_files("schema") if file.name not in applied]
         for file in todo:
-            _apply(cursor, file, table)
+            _apply(cursor, file, say["migrate_note"], table)
         return [file.name for file in todo]
 
 
@@ -65,10 +57,10 @@ def _connected(dsn: str) -> Iterator[Any]:
         connection.close()
 
 
-def _lock(cursor: Any, table: str, wait: Callable[[float], object]) -> None:
+def _lock(cursor: Any, lock: sql.Composable, table: str, wait: Callable[[float], object]) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        cursor.execute(LOCK, {"table": table})
+        cursor.execute(lock, {"table": table})
         if cursor.fetchone()[0]:
             return
         if time.monotonic() > deadline:
@@ -76,14 +68,14 @@ def _lock(cursor: Any, table: str, wait: Callable[[float], object]) -> None:
         wait(POLL_SECONDS)
 
 
-def _apply(cursor: Any, file: Traversable, table: str) -> None:
+def _apply(cursor: Any, file: Traversable, note: sql.Composable, table: str) -> None:
     script = file.read_text(encoding="utf-8")
     names = identifiers(table)
     parameters = {"table": table, "name": file.name}
     together = not script.startswith(AUTOCOMMIT)
     if together:
         cursor.execute("BEGIN")
-    for statement in [*split(script), NOTE]:
-        cursor.execute(sql.SQL(statement).format(**names), parameters)
+    for statement in [*(sql.SQL(text).format(**names) for text in split(script)), note]:
+        cursor.execute(statement, parameters)
     if together:
         cursor.execute("COMMIT")

@@ -80,4 +80,5 @@ def test_which_statements_write() -> None:
     assert reading == {
         *("look", "find_own", "attempt", "chunk", "done_chunks", "plan", "expired", "processing_page"),
         *("backlog", "video", "attempts", "chunks_of", "recent"),
+        *("check", "session", "migrate_patience", "migrate_lock", "migrate_record", "migrate_applied"),
     }

@@ -16,7 +16,7 @@ from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import Leases
 from appliance.adapters.postgres.migrate import migrate
 from appliance.adapters.postgres.reports import Reports
-from appliance.adapters.postgres.statements import sql_files
+from appliance.adapters.postgres.statements import sql_files, statements
 from appliance.adapters.postgres.sweeps import Sweeps
 from appliance.domain.errors import ConfigError, Unavailable
 from appliance.domain.retry import Decision
@@ -188,7 +188,7 @@ def test_an_index_whose_build_was_interrupted_is_built_again(empty_dsn, empty) -
 
 
 def test_a_busy_table_is_not_queued_for_and_the_next_run_goes_on(empty_dsn, platform, monkeypatch) -> None:
-    monkeypatch.setattr(migrate_module, "SESSION", "SET lock_timeout = '50ms'")
+    monkeypatch.setattr(migrate_module, "LOCK_TIMEOUT", "50ms")
     platform("BEGIN")
     platform("""LOCK TABLE "Support_Video" IN ACCESS SHARE MODE""")
     with pytest.raises(Unavailable, match="lock timeout"):
@@ -198,7 +198,7 @@ def test_a_busy_table_is_not_queued_for_and_the_next_run_goes_on(empty_dsn, plat
 
 
 def test_another_hosts_migration_is_waited_for(empty_dsn, empty) -> None:
-    empty(migrate_module.LOCK.replace("%(table)s", "'video'"))
+    empty(statements()["migrate_lock"].text.replace("%(table)s", "'video'"))
     waits = []
 
     def wait(seconds: float) -> None:
@@ -211,7 +211,7 @@ def test_another_hosts_migration_is_waited_for(empty_dsn, empty) -> None:
 
 def test_a_migration_that_never_ends_is_not_waited_for_without_end(empty_dsn, empty, monkeypatch) -> None:
     monkeypatch.setattr(migrate_module, "WAIT_SECONDS", -1.0)
-    empty(migrate_module.LOCK.replace("%(table)s", "'video'"))
+    empty(statements()["migrate_lock"].text.replace("%(table)s", "'video'"))
     with pytest.raises(Unavailable, match="Another host"):
         migrate(empty_dsn, table="video")
 
