@@ -16,8 +16,9 @@ from tests.hosts import Host, World, eventually, host
 from tests.recordings import lecture
 
 SMALL_LADDER = [{"short_side": 180, "crf": 28, "maxrate": "400k"}, {"short_side": 90, "crf": 30, "maxrate": "200k"}]
-#: Three minutes in six chunks and one for the sound.
+#: Three minutes in six chunks and one for the sound; the shorter recording in as many shorter ones.
 ENCODE: dict[str, Any] = {"ladder": SMALL_LADDER, "chunk_seconds": 30}
+SHORTER: dict[str, Any] = {"ladder": SMALL_LADDER, "chunk_seconds": 12}
 
 
 @pytest.fixture
@@ -27,7 +28,12 @@ def world(dsn: str, redis_url: str, aws: Aws, bucket: str, queue_url: str) -> Wo
 
 @pytest.fixture(scope="module")
 def three_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return lecture(tmp_path_factory.mktemp("source") / "lecture.mp4", seconds=180, size="320x180")
+    return lecture(tmp_path_factory.mktemp("source") / "lecture.mp4", seconds=180, size="320x180", rate="15")
+
+
+@pytest.fixture(scope="module")
+def one_minute(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lecture(tmp_path_factory.mktemp("source") / "lecture.mp4", seconds=72, size="320x180", rate="15")
 
 
 @pytest.fixture
@@ -66,34 +72,34 @@ def test_f02_a_killed_encoder_is_succeeded_within_seconds_and_its_chunks_are_kep
     assert first["outcome"] == "abandoned"
 
 
-def test_f37_a_drained_host_hands_over_its_finished_chunks(world: World, tmp_path: Path, three_minutes: Path) -> None:
-    with host(world, tmp_path / "leaving", encode=ENCODE, pool={"encoders": 1, "drain_seconds": 1}) as leaving:
-        video_id = world.upload(three_minutes)
+def test_f37_a_drained_host_hands_over_its_finished_chunks(world: World, tmp_path: Path, one_minute: Path) -> None:
+    with host(world, tmp_path / "leaving", encode=SHORTER, pool={"encoders": 1, "drain_seconds": 1}) as leaving:
+        video_id = world.upload(one_minute)
         world.ring(video_id)
         eventually(lambda: done_chunks(world, video_id) >= 2)
         assert leaving.stop() == 0
     row = world.row(video_id)
     assert (row["status"], row["failure_count"], row["loss_count"]) == ("UPLOADED", 0, 0)
     kept = done_chunks(world, video_id)
-    with host(world, tmp_path / "staying", encode=ENCODE):
+    with host(world, tmp_path / "staying", encode=SHORTER):
         eventually(lambda: world.row(video_id)["status"] == "READY")
     receipt = world.attempts(video_id)[-1]["receipt"]
     assert receipt["chunks_resumed"] == kept >= 2
 
 
 def test_f13_an_owner_paused_past_its_lease_changes_nothing_when_it_wakes(
-    world: World, tmp_path: Path, three_minutes: Path
+    world: World, tmp_path: Path, one_minute: Path
 ) -> None:
     """The pause is of the whole host: supervisor, fork server, encoders and ffmpegs, as a virtual machine's is."""
-    with host(world, tmp_path / "paused", encode=ENCODE, pool={"encoders": 1}) as paused:
-        video_id = world.upload(three_minutes)
+    with host(world, tmp_path / "paused", encode=SHORTER, pool={"encoders": 1}) as paused:
+        video_id = world.upload(one_minute)
         world.ring(video_id)
         eventually(lambda: done_chunks(world, video_id) >= 2)
         family = _family(paused.process.pid)
         for pid in family:
             os.kill(pid, signal.SIGSTOP)
         try:
-            with host(world, tmp_path / "other", encode=ENCODE, pool={"encoders": 1}):
+            with host(world, tmp_path / "other", encode=SHORTER, pool={"encoders": 1}):
                 row = eventually(lambda: (found := world.row(video_id))["status"] == "READY" and found)
                 prefix = f"hls/{video_id}/"
                 published = world.objects(prefix)

@@ -204,7 +204,7 @@ def test_the_local_disk_is_not_s3s_fault(s3, tmp_path):
 
 @contextlib.contextmanager
 def breaking_proxy(upstream_port, *, after_bytes, times):
-    """A TCP proxy that cuts the first `times` answers to GET after so many bytes; yields (port, requests heard)."""
+    """A TCP proxy that cuts the first `times` answers to GET after so many body bytes; yields (port, requests heard)."""
     heard, left = [], [times]
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.2)
@@ -219,12 +219,18 @@ def breaking_proxy(upstream_port, *, after_bytes, times):
             cut = request.startswith(b"GET") and left[0] > 0
             left[0] -= cut
             upstream.sendall(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+            answer = b""
+            while b"\r\n\r\n" not in answer and (data := upstream.recv(65536)):
+                answer += data
+            head, _, body = answer.partition(b"\r\n\r\n")
+            conversation.sendall(head + b"\r\n\r\n")
             passed = 0
-            while data := upstream.recv(65536):
-                conversation.sendall(data)
-                passed += len(data)
+            while body:
+                conversation.sendall(body[: after_bytes - passed] if cut else body)
+                passed += len(body)
                 if cut and passed > after_bytes:
                     return
+                body = upstream.recv(65536)
 
     def listen():
         while not stop.is_set():
