@@ -204,7 +204,7 @@ def test_the_local_disk_is_not_s3s_fault(s3, tmp_path):
 
 @contextlib.contextmanager
 def breaking_proxy(upstream_port, *, after_bytes, times):
-    """A TCP proxy that cuts the first `times` answers to GET after so many body bytes; yields (port, requests heard)."""
+    """A TCP proxy that cuts the first `times` answers to GET after so many bytes of body; yields (port, requests)."""
     heard, left = [], [times]
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(0.2)
