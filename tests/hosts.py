@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,6 @@ class Host:
     process: subprocess.Popen[bytes]
     log_path: Path
     port: int
-    seen: list[dict[str, Any]] = field(default_factory=list)
 
     def log(self) -> list[dict[str, Any]]:
         lines = self.log_path.read_text().splitlines()
@@ -109,10 +108,6 @@ class Host:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.log() if line.get("event") == name]
-
-    def encoders(self) -> list[int]:
-        """PIDs of the encoder processes that hold or await a job."""
-        return [int(line["pid"]) for line in self.events("ENCODER_STARTED")]
 
     def stop(self, timeout: float = 40) -> int:
         """SIGTERM, as systemd stops it; returns its exit status."""

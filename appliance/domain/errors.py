@@ -41,14 +41,18 @@ ERROR_CODES: dict[str, str] = {
 
 
 class ApplianceError(Exception):
-    """`code` is one of ERROR_CODES, `sentence` is what a person reads, `hint` what to do next."""
+    """`code` is one of ERROR_CODES, `sentence` is what a person reads, `hint` what to do next.
+
+    `details` are a program's own words: for the operator's log line, never for the row.
+    """
 
     code: str = "internal_error"
 
-    def __init__(self, sentence: str, *, code: str | None = None, hint: str = "") -> None:
+    def __init__(self, sentence: str, *, code: str | None = None, hint: str = "", details: str = "") -> None:
         super().__init__(sentence)
         self.sentence = sentence
         self.hint = hint
+        self.details = details
         if code is not None:
             self.code = code
 

@@ -150,7 +150,7 @@ def _refuse_failure(ended: Ended, chunk: Chunk) -> None:
     if "No space left" in words:
         raise Transient("The encoding host ran out of disk space.", code="disk_full")
     how = f"was killed by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
-    raise Transient(f"ffmpeg {how} in chunk {chunk.number}: {words}", code="encode_failed")
+    raise Transient(f"The encoder {how} in chunk {chunk.number}.", code="encode_failed", details=words)
 
 
 def _package(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[TrackObjects, ...]:

@@ -117,8 +117,8 @@ class Missing:
         with self._released_on_error(lease):
             prefix = f"{self._media}/{lease.number}-{lease.token}"
             sent = deliver(encoded, self._workshop.storage, prefix, self._job.check)
+            self._job.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
             self._chunks.done(lease, encoded.objects(prefix))
-        self._job.let_go(lease)
         return events.ChunkEnded(lease.token, "encoded", encoded.ended.wall_seconds, encoded.media_seconds, sent)
 
     @contextmanager

@@ -211,6 +211,7 @@ class Encoder:
             # No fault of this video: charged to nothing.
             return partial(self._release, lease, error, LATER_SECONDS * random.uniform(1 - JITTER, 1 + JITTER))
         except ApplianceError as error:
+            self._log.warning("JOB_ERROR", error=error.sentence, hint=error.hint, details=error.details)
             return partial(self._fail, lease, self._decide(lease, error))
         except Exception:  # noqa: BLE001 - a mistake of ours ends one job, not the encoder
             self._log.exception("INTERNAL_ERROR")
