@@ -224,7 +224,7 @@ def breaking_proxy(upstream_port, *, after_bytes, times):
                 answer += data
             head, _, body = answer.partition(b"\r\n\r\n")
             conversation.sendall(head + b"\r\n\r\n")
-            passed = 0
+            passed, body = 0, body or upstream.recv(65536)
             while body:
                 conversation.sendall(body[: after_bytes - passed] if cut else body)
                 passed += len(body)
