@@ -127,7 +127,7 @@ def test_a_file_that_is_not_media_ends_with_1_and_the_reason(tmp_path: Path) -> 
 
 
 def test_a_demo_that_is_killed_at_work_leaves_nothing(tmp_path: Path) -> None:
-    file = lecture(tmp_path / "lecture.mp4", seconds=60, size="640x360")
+    file = lecture(tmp_path / "lecture.mp4", seconds=20, size="640x360")
     with demo(tmp_path, file) as running:
         assert running.process.stderr is not None
         while "encode" not in (line := running.process.stderr.readline()):

@@ -26,10 +26,9 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "out"
 
 
-@pytest.mark.parametrize("player", ["hls.js", "page"])
-def test_a_stream_plays_to_its_end_without_an_error_or_a_stall(stream: Path, player: str) -> None:
+def test_a_stream_plays_to_its_end_without_an_error_or_a_stall(stream: Path) -> None:
     with Player(stream) as served:
-        report = play(served.url, player)
+        report = play(served.url, "hls.js")
     assert (report["ended"], report["errors"], report["pieces"], report["stalls"]) == (True, [], 1, 0)
     assert abs(report["at"] - SECONDS) < 0.1
     assert report["frames"] > 0
@@ -37,13 +36,12 @@ def test_a_stream_plays_to_its_end_without_an_error_or_a_stall(stream: Path, pla
     assert report["levels"] in (None, 2)
 
 
-@pytest.mark.parametrize("player", ["hls.js", "page"])
-def test_a_stream_with_a_segment_missing_is_noticed(stream: Path, tmp_path: Path, player: str) -> None:
+def test_a_stream_with_a_segment_missing_is_noticed(stream: Path, tmp_path: Path) -> None:
     """So that the test above can fail."""
     copy = shutil.copytree(stream, tmp_path / "out")
     for segment in copy.rglob("*p_00002.m4s"):
         segment.unlink()
     with Player(copy) as served:
-        report = play(served.url, player)
+        report = play(served.url, "hls.js")
     assert report["errors"]
     assert not report["ended"]

@@ -193,26 +193,26 @@ def test_f04_a_duplicate_of_a_running_job_leaves_it_alone(either):
 
 
 @pytest.mark.parametrize("status", ["PENDING", "FAILED", None])
-def test_f05_a_doorbell_for_a_video_that_is_not_to_be_encoded_is_dropped(either, status):
-    video_id = either.video(status) if status else 999_999
-    either.ring(video_id)
-    with encoder(either, publish) as running:
+def test_f05_a_doorbell_for_a_video_that_is_not_to_be_encoded_is_dropped(world, status):
+    video_id = world.video(status) if status else 999_999
+    world.ring(video_id)
+    with encoder(world, publish) as running:
         missed = running.until_logged("CLAIM_MISSED")
         running.until_logged("SQS_MESSAGE_SETTLED")
-        assert either.depth() == (0, 0)
+        assert world.depth() == (0, 0)
     assert missed["reason"] == (status.lower() if status else "unknown")
     assert running.lines("handler.handle() returned")[0]["result"] == "skip:claim"
     if status:
-        assert either.status(video_id) == status
+        assert world.status(video_id) == status
 
 
-def test_a_video_that_is_not_due_yet_is_dropped_for_the_sweep(either):
-    video_id = either.video(run_after="2100-01-01")
-    either.ring(video_id)
-    with encoder(either, publish) as running:
+def test_a_video_that_is_not_due_yet_is_dropped_for_the_sweep(world):
+    video_id = world.video(run_after="2100-01-01")
+    world.ring(video_id)
+    with encoder(world, publish) as running:
         assert running.until_logged("CLAIM_MISSED")["reason"] == "not_due"
-        until(lambda: either.depth() == (0, 0), "an empty queue")
-    assert either.status(video_id) == "UPLOADED"
+        until(lambda: world.depth() == (0, 0), "an empty queue")
+    assert world.status(video_id) == "UPLOADED"
 
 
 def test_f03_a_locked_row_comes_again_in_a_minute_without_fast_ack(world, monkeypatch):
@@ -231,14 +231,14 @@ def test_f03_a_locked_row_comes_again_in_a_minute_without_fast_ack(world, monkey
     assert LATER_SECONDS == 60
 
 
-def test_f03_a_row_that_is_committed_within_the_wait_is_claimed(either, monkeypatch):
+def test_f03_a_row_that_is_committed_within_the_wait_is_claimed(world, monkeypatch):
     asleep(monkeypatch)
-    video_id = either.video()
-    producer = psycopg2.connect(either.config.database.dsn)
+    video_id = world.video()
+    producer = psycopg2.connect(world.config.database.dsn)
     producer.cursor().execute("UPDATE video SET file_key = 'b.mp4' WHERE id = %s", (video_id,))
-    either.ring(video_id)
+    world.ring(video_id)
     commit = threading.Timer(0.3, producer.commit)
-    with encoder(either, publish) as running:
+    with encoder(world, publish) as running:
         running.until_logged("SQS_MESSAGE_RECEIVED")
         commit.start()
         running.until_status(video_id, "READY")
@@ -246,19 +246,19 @@ def test_f03_a_row_that_is_committed_within_the_wait_is_claimed(either, monkeypa
     producer.close()
 
 
-def test_a_rejected_source_fails_at_once_with_its_sentence(either):
-    video_id = either.video()
-    either.ring(video_id)
+def test_a_rejected_source_fails_at_once_with_its_sentence(world):
+    video_id = world.video()
+    world.ring(video_id)
     error = SourceRejected("There is no file a.mp4 in storage.", code="source_missing")
-    with encoder(either, released(error)) as running:
+    with encoder(world, released(error)) as running:
         running.until_status(video_id, "FAILED")
         failed = running.until_logged("SQS_JOB_FAILED")
     assert (failed["error_code"], failed["error_reason"]) == ("source_missing", "There is no file a.mp4 in storage.")
-    row = either.row(video_id)
+    row = world.row(video_id)
     assert (row["error_code"], row["error_reason"]) == ("source_missing", "There is no file a.mp4 in storage.")
     (settled,) = running.listener.of(Settled)
     assert (settled.outcome, settled.error_code) == ("failed", "source_missing")
-    assert either.attempts(video_id)[0]["receipt"]["wall_seconds"] >= 0
+    assert world.attempts(video_id)[0]["receipt"]["wall_seconds"] >= 0
 
 
 def test_a_transient_error_goes_back_with_a_backoff_and_the_row_schedules_it(either):

@@ -30,8 +30,8 @@ def encode(file: Path, out: Path, **changes: object) -> EncodeResult:
 
 @pytest.mark.parametrize(
     ("rate", "step"),
-    [("24", 1), ("25", 1), ("30000/1001", 1), ("30", 1), ("60", 2), ("50", 2)],
-    ids=["24", "25", "29.97", "30", "60to30", "50to25"],
+    [("24", 1), ("25", 1), ("30000/1001", 1), ("30", 1), ("60", 2)],
+    ids=["24", "25", "29.97", "30", "60to30"],
 )
 def test_every_frame_once_in_order_across_every_seam(tmp_path: Path, rate: str, step: int) -> None:
     count = 250 * step
