@@ -31,6 +31,8 @@ class VideoStream:
     busiest_rate: Fraction
     #: True when every seek to a chunk's start lands on a key frame at or before it.
     seekable: bool
+    #: The longest that a picture is decoded before it is shown.
+    reorder_seconds: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def busiest_rate(times: list[Fraction], declared: Fraction | None) -> Fraction:
     return min(measured, FASTEST_RATE)
 
 
+#: A rate is halved only when it is clearly above 30: phones jitter.
+DIVIDED_ABOVE = Fraction(33)
 #: Output rates: film, PAL, NTSC, and the slow rates of screen recordings.
 RATES: tuple[Fraction, ...] = (
     Fraction(10),
@@ -175,7 +179,7 @@ def snap_rate(busiest: Fraction) -> Fraction:
     Above 30 the source is divided by the smallest whole number that brings it to 30 or less.
     """
     divisor = 1
-    while busiest / divisor > Fraction(3003, 100):
+    while busiest / divisor > DIVIDED_ABOVE:
         divisor += 1
     wanted = busiest / divisor
     near = min(RATES, key=lambda rate: abs(rate - wanted))

@@ -108,6 +108,8 @@ class VideoTrack:
     rungs: tuple[Rendition, ...]
     #: False: chunks are cut by decoding from the start (then there is only one).
     seekable: bool
+    #: How much earlier than a picture's time a seek must aim, in GRID_TICKS.
+    reorder_ticks: int = 0
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ def _video_track(source: Source, steps: tuple[LadderStep, ...], grid: Grid, orig
         frames=max(1, min(grid.frames, round((stream.end_seconds - origin) * grid.rate))),
         rungs=ladder(width, height, steps),
         seekable=stream.seekable,
+        reorder_ticks=math.ceil(stream.reorder_seconds * GRID_TICKS),
     )
 
 

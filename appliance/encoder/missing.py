@@ -17,6 +17,7 @@ from appliance.domain.plan import Plan
 from appliance.domain.video import ChunkLease, DoneChunk
 from appliance.encoder.chunk import Encoded, Rules, deliver, encode
 from appliance.encoder.meter import Meter
+from appliance.encoder.patience import insist
 from appliance.encoder.ports import ChunkStore, Job, Storage
 from appliance.encoder.progress import account, report_encode
 
@@ -63,7 +64,7 @@ class Missing:
                 delivery.settle()
 
     def _done(self) -> list[DoneChunk]:
-        return self._chunks.done_chunks(self._job.lease, self._plan.fingerprint)
+        return insist(self._job, lambda: self._chunks.done_chunks(self._job.lease, self._plan.fingerprint))
 
     def _expected_seconds(self) -> float | None:
         return self._meter.expected_seconds(self._plan.chunk(min(self._missing)).frames)
@@ -88,7 +89,7 @@ class Missing:
     def _claim(self) -> ChunkLease | None:
         token = uuid.uuid4()
         self._job.announce(events.ChunkClaiming(token))
-        lease = self._chunks.claim_chunk(self._job.lease, token)
+        lease = insist(self._job, lambda: self._chunks.claim_chunk(self._job.lease, token))
         if lease is None:
             self._job.announce(events.ChunkEnded(token, "none"))
         else:
@@ -118,7 +119,7 @@ class Missing:
             prefix = f"{self._media}/{lease.number}-{lease.token}"
             sent = deliver(encoded, self._workshop.storage, prefix, self._job.check)
             self._job.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
-            self._chunks.done(lease, encoded.objects(prefix))
+            insist(self._job, lambda: self._chunks.done(lease, encoded.objects(prefix)))
         return events.ChunkEnded(lease.token, "encoded", encoded.ended.wall_seconds, encoded.media_seconds, sent)
 
     @contextmanager

@@ -19,6 +19,7 @@ from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing, Workshop
+from appliance.encoder.patience import insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
 from appliance.streams import hls, proof
@@ -96,7 +97,7 @@ class Pipeline:
             report(job, "probe", ENCODE_FROM)
             plan = self._plan(job, fetched, self._probed(job, directory))
             layout = self._layout(job.lease, plan)
-            self._workshop.chunks.adopt(job.lease, plan, self._workshop.tools.build)
+            insist(job, lambda: self._workshop.chunks.adopt(job.lease, plan, self._workshop.tools.build))
             for _ in range(PROOFS):
                 Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
                 chunks = self._finished(job, plan)
@@ -135,7 +136,8 @@ class Pipeline:
 
     def _finished(self, job: Job, plan: Plan) -> list[ChunkObjects]:
         """What all chunks of the plan recorded, in the order of the presentation."""
-        rows = sorted(self._workshop.chunks.done_chunks(job.lease, plan.fingerprint), key=lambda chunk: chunk.number)
+        found = insist(job, lambda: self._workshop.chunks.done_chunks(job.lease, plan.fingerprint))
+        rows = sorted(found, key=lambda chunk: chunk.number)
         return [ChunkObjects.from_json(row.number, row.objects) for row in rows]
 
     def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:
@@ -170,5 +172,5 @@ class Pipeline:
         for sentence in sorted({finding.sentence for finding in broken})[:5]:
             job.warn(f"The proof failed: {sentence}")
         for number in sorted({finding.chunk for finding in broken if finding.chunk is not None}):
-            self._workshop.chunks.redo(job.lease, number)
+            insist(job, partial(self._workshop.chunks.redo, job.lease, number))
             job.receipt = job.receipt.plus(chunks_redone=1)

@@ -111,7 +111,7 @@ class Encoder:
                 self._drain.wait(FRESH_SECONDS)
             elif received := self._messages.receive(hurry=self._hurry):
                 self._on_message(received)
-            elif not self._on_silence():
+            elif not self._drain.asked and not self._on_silence():
                 self._drain.wait(self._messages.due_seconds)
         return EXIT_HEARTBEAT if self._heartbeat.stuck else EXIT_DONE
 
@@ -273,8 +273,9 @@ class Encoder:
 
     def _admits(self) -> bool:
         """Whether this host has room for a job (F35); one log line when that changes."""
-        self._workspace.sweep()
         lack = self._workspace.lack()
+        if not lack:
+            self._workspace.sweep()
         if lack and not self._lack:
             self._log.warning("ADMISSION_CLOSED", reason=lack)
         elif self._lack and not lack:

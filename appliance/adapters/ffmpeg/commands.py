@@ -62,6 +62,7 @@ def video_chunk(ffmpeg: str, plan: Plan, chunk: Chunk, *, preset: str, threads: 
     command = [
         ffmpeg, "-hide_banner", "-nostdin", "-y",
         "-v", "verbose",  # the summary says how many frames were decoded
+        "-max_error_rate", "1",  # a damaged minute is bridged and warned about, not refused
         "-nostats", "-progress", "pipe:1",  # output time, to show progress and to notice a standstill
         *guarded_input(max_pixels),
         "-copyts",  # the source's own clock: the grid has one phase in the whole video
@@ -78,7 +79,10 @@ def _seek(plan: Plan, chunk: Chunk) -> list[str]:
     """To the key frame at or before the picture that is on screen when the chunk starts."""
     if chunk.first_frame == 0:
         return []
-    at = Fraction(plan.origin_ticks, GRID_TICKS) + (chunk.first_frame - 1) / plan.grid.rate
+    assert plan.video is not None
+    # MP4 seeks by decode time: as far back as a picture may be decoded before it is shown
+    back = 1 / plan.grid.rate + Fraction(plan.video.reorder_ticks, GRID_TICKS)
+    at = Fraction(plan.origin_ticks, GRID_TICKS) + chunk.first_frame / plan.grid.rate - back
     return [
         "-noaccurate_seek",  # an accurate seek throws that picture away when it began earlier
         "-seek_timestamp", "1",  # on the source's clock, not counted from its start
@@ -108,7 +112,8 @@ def audio_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
     """The whole sound in one run: `audio.mp4` in the working directory."""
     assert plan.audio is not None
     return [
-        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-nostats", "-progress", "pipe:1",
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-max_error_rate", "1",
+        "-nostats", "-progress", "pipe:1",
         *guarded_input(max_pixels),
         "-copyts",
         "-i", f"file:{SOURCE}",

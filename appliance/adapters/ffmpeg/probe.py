@@ -21,6 +21,8 @@ from appliance.domain.media import AudioStream, Source, VideoStream, busiest_rat
 
 #: Containers in which a seek lands on a key frame at or before the wanted time.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
+#: With key frames further apart, most of a chunk's time would go into decoding what lies before it.
+LONGEST_GOP_SECONDS = 60
 #: A last packet that claims to last longer than this is not believed.
 LONGEST_LAST_FRAME_SECONDS = 10
 #: swscale's names of the YCbCr matrices, by ffprobe's.
@@ -48,6 +50,10 @@ class Packets:
     times: list[int] = field(default_factory=list)
     last_end: int = 0
     decode_order_broken: bool = False
+    #: The longest that a picture is decoded before it is shown, and the longest way between two key frames.
+    reorder: int = 0
+    longest_gop: int = 0
+    _last_key: int | None = None
     _last_decode: int | None = None
 
     def add(self, pts: str, dts: str, duration: str, flags: str) -> None:
@@ -60,6 +66,11 @@ class Packets:
         if "D" in flags or not time.lstrip("-").isdigit():
             return
         start = int(time)
+        if dts.lstrip("-").isdigit():
+            self.reorder = max(self.reorder, start - int(dts))
+        if "K" in flags or self._last_key is None:
+            self._last_key = start
+        self.longest_gop = max(self.longest_gop, start - self._last_key)
         length = int(duration) if duration.isdigit() else 0
         if length * self.time_base > LONGEST_LAST_FRAME_SECONDS:
             length = 0
@@ -235,7 +246,10 @@ def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields) -> 
         end_seconds=end,
         packets=len(times.times),
         busiest_rate=rate,
-        seekable=bool(containers & SEEKABLE) and not times.decode_order_broken,
+        seekable=bool(containers & SEEKABLE)
+        and not times.decode_order_broken
+        and times.longest_gop * times.time_base <= LONGEST_GOP_SECONDS,
+        reorder_seconds=times.reorder * times.time_base,
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import lost
-from appliance.domain.errors import LeaseLost
+from appliance.domain.errors import ChunkLost
 from appliance.domain.plan import Plan
 from appliance.domain.video import ChunkLease, DoneChunk, Lease, Worker
 
@@ -124,5 +124,5 @@ def _chunk(row: dict[str, Any], token: UUID) -> ChunkLease:
     return ChunkLease(row["video_id"], row["plan"], row["number"], token, row["attempts"])
 
 
-def _chunk_lost(chunk: ChunkLease) -> LeaseLost:
-    return LeaseLost(f"Chunk {chunk.number} of video {chunk.video_id} is not this worker's any more.")
+def _chunk_lost(chunk: ChunkLease) -> ChunkLost:
+    return ChunkLost(f"Chunk {chunk.number} of video {chunk.video_id} is not this worker's any more.")

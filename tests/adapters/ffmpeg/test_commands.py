@@ -36,7 +36,7 @@ def test_a_video_chunk(plan: Plan) -> None:
         " -x264-params force-cfr=1:stitchable=1 -frames:v 1800 -fps_mode passthrough -enc_time_base 1001:30000"
     )
     assert command == shlex.split(
-        f"ffmpeg -hide_banner -nostdin -y -v verbose -nostats -progress pipe:1 {GUARDS} -copyts"
+        f"ffmpeg -hide_banner -nostdin -y -v verbose -max_error_rate 1 -nostats -progress pipe:1 {GUARDS} -copyts"
         " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -i file:source -filter_complex"
         " '[0:0]settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
         "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1800,"
@@ -52,7 +52,8 @@ def test_a_video_chunk(plan: Plan) -> None:
 
 def test_the_audio_chunk(plan: Plan) -> None:
     assert commands.audio_chunk("ffmpeg", plan, max_pixels=1_000_000) == shlex.split(
-        f"ffmpeg -hide_banner -nostdin -y -v verbose -nostats -progress pipe:1 {GUARDS} -copyts -i file:source"
+        f"ffmpeg -hide_banner -nostdin -y -v verbose -max_error_rate 1 -nostats -progress pipe:1"
+        f" {GUARDS} -copyts -i file:source"
         " -filter_complex '[0:1]asettb=1/720000,asetpts=PTS-(0),aresample=48000:async=1:first_pts=0,"
         "aformat=sample_fmts=fltp:sample_rates=48000:channel_layouts=stereo,apad,atrim=end_sample=7200768[audio]'"
         f" -map [audio] -c:a aac -b:a 128000 {FRAGMENTS} file:audio.mp4"

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from appliance.domain.errors import LeaseLost, Unavailable
+from appliance.encoder import patience
+from appliance.encoder.patience import insist
+from tests.encoder.test_pipeline import Desk
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.001)
+
+
+def test_f23_a_statement_is_said_again_until_the_database_is_back() -> None:
+    answers = [Unavailable("postgres", "PostgreSQL does not answer.")] * 3
+
+    def statement() -> str:
+        if answers:
+            raise answers.pop()
+        return "done"
+
+    assert insist(Desk(), statement) == "done"
+
+
+def test_a_job_that_is_over_does_not_wait_for_the_database() -> None:
+    job = Desk()
+
+    def over() -> None:
+        raise LeaseLost("The row is somebody else's.")
+
+    def statement() -> None:
+        raise Unavailable("postgres", "PostgreSQL does not answer.")
+
+    job.at_check = over
+    with pytest.raises(LeaseLost):
+        insist(job, statement)
