@@ -125,7 +125,7 @@ run_test() {
   "$venv/bin/ruff" format --check --quiet .
   "$venv/bin/mypy" --strict appliance
   "$venv/bin/shellcheck" install.sh .ci/run
-  exec "$venv/bin/python" -m pytest -n 4 --dist load --maxschedchunk 1 --cov --cov-report=term -rs
+  exec "$venv/bin/python" -m pytest -n 4 --dist worksteal --cov --cov-report=term -rs
 }
 
 run_bench() {

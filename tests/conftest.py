@@ -22,15 +22,6 @@ FOREIGN = ("VIDEO_FAST_ACK", "VIDEO_APPLIANCE_CONFIG", "AWS_PROFILE", "AWS_SESSI
 TEMPLATE = "template_of_the_tests"
 
 
-#: Files whose tests take longest.
-LONGEST = ("test_story_", "wiring/test_", "local/test_", "test_install")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no process is left with a long one while the others are idle."""
-    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
-
-
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in FOREIGN:
