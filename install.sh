@@ -49,7 +49,8 @@ find_python() {
   fail "needs Python 3.11 or newer. Debian 12, Ubuntu 24.04 and later: sudo apt-get install python3 python3-venv"
 }
 
-# make_venv PYTHON DIRECTORY REQUIREMENTS: the packages of the locked file, each checked against its hash.
+# make_venv PYTHON DIRECTORY REQUIREMENTS: the packages of the locked file, each checked against its hash. The file is
+# complete, so nothing is resolved (--no-deps): pip would look for `coverage[toml]` beyond the pinned `coverage`.
 make_venv() {
   local python=$1 directory=$2 requirements=$3 pip
   # Debian without python3-venv can make an environment, but not put pip into it.
@@ -61,7 +62,7 @@ make_venv() {
   else
     fail "needs pip to install Python packages. Debian and Ubuntu: sudo apt-get install python3-venv"
   fi
-  "${pip[@]}" install -qq --no-input --disable-pip-version-check --require-hashes -r "$requirements" >&2
+  "${pip[@]}" install -qq --no-input --disable-pip-version-check --no-deps --require-hashes -r "$requirements" >&2
 }
 
 # What decides whether an environment is still the right one.
