@@ -2,7 +2,7 @@
 
 Time on the output is counted in frames of the grid; frame k is shown at k / rate seconds. A chunk is a whole number
 of segments, a segment a whole number of GOPs, and all rungs share all boundaries. Chunk 0 is the whole audio (AAC's
-priming would click at joins); video chunks are 1, 2, ….
+priming would click at joins); video chunks are 1, 2, …; a source with text subtitles has one more chunk for them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from appliance.domain.media import AudioStream, LadderStep, Rendition, Source, display_size, ladder, snap_rate
 
 #: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
-PLAN_REVISION = 1
+PLAN_REVISION = 2
 AUDIO_CHUNK = 0
 #: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.
 AAC_FRAME_SAMPLES = 1024
@@ -78,17 +79,27 @@ class Grid:
         return min(segment * self.segment_frames, self.frames)
 
 
+class Mode(StrEnum):
+    """How the encoder treats a chunk."""
+
+    #: Pictures: every frame of the grid is encoded, in every rung.
+    GRID = "grid"
+    #: The whole sound.
+    SOUND = "sound"
+    #: All text subtitles, each as one WebVTT file.
+    TEXT = "text"
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """A run of whole segments; for the audio chunk all of them. `first_frame` and `frames` count on the grid."""
+    """A run of whole segments; for sound and text all of them. `first_frame` and `frames` count on the grid."""
 
     number: int
     first_segment: int
     segments: int
     first_frame: int
     frames: int
-    #: How the encoder treats the chunk; `grid` = every frame of the grid is encoded.
-    mode: str = "grid"
+    mode: Mode = Mode.GRID
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,37 @@ class AudioTrack:
 
 
 @dataclass(frozen=True)
+class TextTrack:
+    """Subtitles that become one WebVTT file: `name` (`text1`, …) is the file's, `language` what the container says."""
+
+    name: str
+    stream_index: int
+    language: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Storyboard:
+    """Small pictures for the seek bar: one every `interval_frames` of the grid, from the start of each chunk on.
+
+    They lie in sheets of `columns` × `rows`, read line by line; a sheet belongs to one chunk.
+    """
+
+    interval_frames: int
+    width: int
+    height: int
+    columns: int
+    rows: int
+
+    def pictures(self, chunk: Chunk) -> int:
+        """How many a chunk has: one at its first frame, and one every interval after."""
+        return math.ceil(chunk.frames / self.interval_frames)
+
+    def sheets(self, chunk: Chunk) -> int:
+        return math.ceil(self.pictures(chunk) / (self.columns * self.rows))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything two hosts must agree on to encode pieces of the same stream."""
 
@@ -133,6 +175,9 @@ class Plan:
     video: VideoTrack | None
     audio: AudioTrack | None
     chunks: tuple[Chunk, ...]
+    text: tuple[TextTrack, ...] = ()
+    #: None where there is no picture.
+    storyboard: Storyboard | None = None
     revision: int = PLAN_REVISION
 
     @property
@@ -175,7 +220,9 @@ class Plan:
             if video
             else None,
             audio=AudioTrack(**audio) if audio else None,
-            chunks=tuple(Chunk(**chunk) for chunk in fields["chunks"]),
+            chunks=tuple(Chunk(**{**chunk, "mode": Mode(chunk["mode"])}) for chunk in fields["chunks"]),
+            text=tuple(TextTrack(**track) for track in fields["text"]),
+            storyboard=Storyboard(**fields["storyboard"]) if fields["storyboard"] else None,
             revision=fields["revision"],
         )
 
@@ -250,7 +297,7 @@ def _audio_track(stream: AudioStream | None) -> AudioTrack | None:
 def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, packaging: Packaging) -> tuple[Chunk, ...]:
     chunks = []
     if audio:
-        chunks.append(Chunk(AUDIO_CHUNK, 0, grid.segments, 0, grid.frames))
+        chunks.append(Chunk(AUDIO_CHUNK, 0, grid.segments, 0, grid.frames, Mode.SOUND))
     if video:
         per_chunk = max(1, round(packaging.chunk_seconds / packaging.segment_seconds))
         step = per_chunk if video.seekable else grid.segments

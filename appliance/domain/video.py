@@ -120,3 +120,5 @@ class DoneChunk:
     #: Epoch of the owner for whom it was begun; smaller than the lease's epoch means resumed.
     epoch: int
     objects: dict[str, Any]
+    #: Encoded by somebody who did not own the video.
+    assisted: bool = False

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, AUDIO_TRACK, Chunk, Plan
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
 from appliance.encoder.ports import Storage
-from appliance.streams.segments import TrackObjects, package
+from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
 
 #: Segments never change once written: their path holds the token of the chunk's attempt.
 SEGMENT_CACHE = "public, max-age=31536000, immutable"
@@ -51,19 +50,25 @@ class Encoded:
     ended: Ended
     #: Seconds of output, over all tracks.
     media_seconds: float
-    warnings: tuple[str, ...] = field(default=())
+    extras: tuple[Extra, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def bytes_out(self) -> int:
-        return sum(track.init_bytes + sum(segment.size_bytes for segment in track.segments) for track in self.tracks)
+        return sum(self.objects("").sizes().values())
 
-    def objects(self, prefix: str) -> dict[str, Any]:
-        """What the chunk's row records: where the pieces lie, their sizes and exact durations."""
-        return {
-            "prefix": prefix,
-            "tracks": [track.to_json() for track in self.tracks],
-            "warnings": list(self.warnings),
-        }
+    def objects(self, prefix: str) -> ChunkObjects:
+        """What the chunk's row records: where the pieces lie, their sizes and exact durations, and what they cost."""
+        extras = tuple(self.extras)
+        found = ChunkObjects(self.chunk.number, prefix, self.tracks, extras, warnings=self.warnings)
+        cost = Cost(
+            cpu_seconds=self.ended.cpu_seconds,
+            wall_seconds=self.ended.wall_seconds,
+            peak_memory_bytes=self.ended.peak_memory_bytes,
+            media_seconds=self.media_seconds,
+            bytes_out=sum(found.sizes().values()),
+        )
+        return replace(found, cost=cost)
 
 
 def encode(
@@ -83,6 +88,7 @@ def encode(
     target = directory / f"chunk-{chunk.number}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
+    sound = chunk.mode is Mode.SOUND
     limits = rules.limits(float(chunk.frames / plan.grid.rate))
     ended = run(
         _command(tools, rules, plan, chunk),
@@ -93,14 +99,12 @@ def encode(
     )
     _refuse_failure(ended, chunk)
     try:
-        tracks = (
-            _package_audio(plan, directory, target) if _is_audio(chunk) else _package(plan, chunk, directory, target)
-        )
+        tracks = _package_sound(plan, directory, target) if sound else _package(plan, chunk, directory, target)
     finally:
         for name in plan.tracks:
             (directory / f"{name}.mp4").unlink(missing_ok=True)
     media_seconds = float(chunk.frames / plan.grid.rate) * len(tracks)
-    return Encoded(chunk, target, tracks, ended, media_seconds, _warnings(ended, chunk))
+    return Encoded(chunk, target, tracks, ended, media_seconds, warnings=_warnings(ended, chunk))
 
 
 def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> int:
@@ -122,12 +126,8 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
     return encoded.bytes_out
 
 
-def _is_audio(chunk: Chunk) -> bool:
-    return chunk.number == AUDIO_CHUNK
-
-
 def _command(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk) -> list[str]:
-    if _is_audio(chunk):
+    if chunk.mode is Mode.SOUND:
         return commands.audio_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
     return commands.video_chunk(
         tools.ffmpeg, plan, chunk, preset=rules.preset, threads=rules.threads, max_pixels=rules.max_pixels
@@ -173,7 +173,7 @@ def _package(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[T
     )
 
 
-def _package_audio(plan: Plan, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
+def _package_sound(plan: Plan, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
     return (
         package(
             directory / f"{AUDIO_TRACK}.mp4",

@@ -119,7 +119,7 @@ class Missing:
             prefix = f"{self._media}/{lease.number}-{lease.token}"
             sent = deliver(encoded, self._workshop.storage, prefix, self._job.check)
             self._job.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
-            insist(self._job, lambda: self._chunks.done(lease, encoded.objects(prefix)))
+            insist(self._job, lambda: self._chunks.done(lease, encoded.objects(prefix).to_json()))
         return events.ChunkEnded(lease.token, "encoded", encoded.ended.wall_seconds, encoded.media_seconds, sent)
 
     @contextmanager

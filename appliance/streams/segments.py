@@ -7,6 +7,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -71,22 +72,71 @@ class TrackObjects:
         return {self.init_name: self.init_bytes} | {segment.name: segment.size_bytes for segment in self.segments}
 
 
+class Kind(StrEnum):
+    """What a file beside the segments is."""
+
+    #: One picture that stands for the video, `poster.jpg`.
+    POSTER = "poster"
+    #: A sheet of the storyboard, `sprite_00001.jpg`, …: numbered from 1 in each chunk.
+    SPRITE = "sprite"
+    #: A WebVTT file, `{track}.vtt`.
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A file beside the segments; `track` is the text track's name."""
+
+    name: str
+    kind: Kind
+    size_bytes: int
+    track: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What it took to make a chunk, whoever did: seconds and bytes (`media_seconds` over all its tracks)."""
+
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    media_seconds: float = 0.0
+    bytes_out: int = 0
+
+
 @dataclass(frozen=True)
 class ChunkObjects:
-    """What a finished chunk's row records: its tracks, all of them under the key `prefix`."""
+    """What a finished chunk's row records: its tracks and other files, all of them under the key `prefix`."""
 
     number: int
     prefix: str
     tracks: tuple[TrackObjects, ...]
+    extras: tuple[Extra, ...] = ()
+    cost: Cost = Cost()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, number: int, fields: dict[str, Any]) -> ChunkObjects:
         """Read back what the encoder of the chunk recorded."""
-        return cls(number, fields["prefix"], tuple(TrackObjects.from_json(track) for track in fields["tracks"]))
+        return cls(
+            number,
+            fields["prefix"],
+            tuple(TrackObjects.from_json(track) for track in fields["tracks"]),
+            tuple(Extra(**{**extra, "kind": Kind(extra["kind"])}) for extra in fields["extras"]),
+            Cost(**fields["cost"]),
+            tuple(fields["warnings"]),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        fields = asdict(self)
+        del fields["number"]  # the row's own
+        return fields
 
     def sizes(self) -> dict[str, int]:
         """Every object by its key."""
-        return {f"{self.prefix}/{name}": size for track in self.tracks for name, size in track.sizes.items()}
+        named = {name: size for track in self.tracks for name, size in track.sizes.items()}
+        named |= {extra.name: extra.size_bytes for extra in self.extras}
+        return {f"{self.prefix}/{name}": size for name, size in named.items()}
 
 
 def package(

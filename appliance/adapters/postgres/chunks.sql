@@ -158,7 +158,7 @@ undone AS (
 SELECT id AS video_id FROM held;
 
 -- name: done_chunks
-SELECT number, token, epoch, objects
+SELECT number, token, epoch, objects, assisted
 FROM {chunk}
 WHERE video_id = %(video_id)s AND plan = %(plan)s AND state = 'DONE'
 ORDER BY number;
