@@ -178,6 +178,9 @@ class Plan:
     text: tuple[TextTrack, ...] = ()
     #: None where there is no picture.
     storyboard: Storyboard | None = None
+    #: The very bytes that were probed: whoever encodes a chunk reads these and no others.
+    source_etag: str = ""
+    source_bytes: int = 0
     revision: int = PLAN_REVISION
 
     @property
@@ -223,6 +226,8 @@ class Plan:
             chunks=tuple(Chunk(**{**chunk, "mode": Mode(chunk["mode"])}) for chunk in fields["chunks"]),
             text=tuple(TextTrack(**track) for track in fields["text"]),
             storyboard=Storyboard(**fields["storyboard"]) if fields["storyboard"] else None,
+            source_etag=fields["source_etag"],
+            source_bytes=fields["source_bytes"],
             revision=fields["revision"],
         )
 

@@ -34,10 +34,16 @@ PROOFS = 3
 
 @dataclass(frozen=True)
 class Fetched:
-    """The source in the job's directory, as `source`. `etag` names its bytes."""
+    """The source in the job's directory, as `source`. `etag` names its bytes; `cached`: this host had it already."""
 
     etag: str
     size_bytes: int
+    cached: bool = False
+
+    @property
+    def bytes_in(self) -> int:
+        """What was fetched for it."""
+        return 0 if self.cached else self.size_bytes
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,12 @@ class Pipeline:
             "ffmpeg": self._workshop.tools.build,
         }
         plan = make_plan(source, identity=identity, steps=self._steps, packaging=self._packaging)
+        plan = replace(plan, source_etag=fetched.etag, source_bytes=fetched.size_bytes)
         job.receipt = replace(
             job.receipt,
             media_seconds=float(plan.grid.duration_seconds),
-            bytes_in=fetched.size_bytes,
+            source_bytes=fetched.size_bytes,
+            bytes_in=fetched.bytes_in,
             rungs=plan.rungs,
             chunks_total=len(plan.chunks),
             ffmpeg_build=self._workshop.tools.build,

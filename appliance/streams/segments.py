@@ -95,13 +95,17 @@ class Extra:
 
 @dataclass(frozen=True)
 class Cost:
-    """What it took to make a chunk, whoever did: seconds and bytes (`media_seconds` over all its tracks)."""
+    """What it took to make a chunk, whoever did: seconds and bytes (`media_seconds` over all its tracks).
+
+    `bytes_in`: of the source, fetched by an assistant for it; an owner's download is on its attempt's receipt.
+    """
 
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_memory_bytes: int = 0
     media_seconds: float = 0.0
     bytes_out: int = 0
+    bytes_in: int = 0
 
 
 @dataclass(frozen=True)
