@@ -23,11 +23,12 @@ from appliance.encoder.patience import insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
 from appliance.streams import hls, proof
+from appliance.streams.presentation import POSTER, poster_key, published_rungs
 from appliance.streams.segments import ChunkObjects
+from appliance.streams.texts import texts
 
 #: Playlists of one attempt never change, but hls_path may name another attempt's tomorrow: players ask again soon.
 PLAYLIST_CACHE = "public, max-age=60"
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 #: Rounds of proof and redo before the job gives up: a PUT that is lost twice is not bad luck.
 PROOFS = 3
 
@@ -107,6 +108,7 @@ class Pipeline:
             for _ in range(PROOFS):
                 Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
                 chunks = self._finished(job, plan)
+                job.receipt = replace(job.receipt, rungs=published_rungs(plan, chunks))
                 self._write_playlists(job, plan, layout, chunks)
                 broken = self._prove(job, plan, layout, chunks)
                 if not broken:
@@ -149,15 +151,22 @@ class Pipeline:
         return [ChunkObjects.from_json(row.number, row.objects) for row in rows]
 
     def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:
-        """The master last; nobody looks at any of them before `complete` names it."""
+        """The poster, then the texts, the master last; nobody looks at any of them before `complete` names it."""
         report(job, "publish", ENCODE_TO)
-        texts = hls.playlists(plan, chunks, layout.playlists)
-        for name, text in sorted(texts.items(), key=lambda item: item[0] == hls.MASTER):
+        poster = poster_key(chunks)
+        if poster:
+            self._workshop.storage.put_bytes(
+                posixpath.join(layout.playlists, POSTER),
+                self._workshop.storage.get(poster),
+                content_type="image/jpeg",
+                cache_control=PLAYLIST_CACHE,
+            )
+        for name, (text, content_type) in texts(plan, chunks, layout.playlists).items():
             job.check()
             self._workshop.storage.put_bytes(
                 posixpath.join(layout.playlists, name),
                 text.encode(),
-                content_type=PLAYLIST_TYPE,
+                content_type=content_type,
                 cache_control=PLAYLIST_CACHE,
                 gzip=self._gzip_playlists,
             )

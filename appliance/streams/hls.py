@@ -3,71 +3,28 @@
 from __future__ import annotations
 
 import math
-import posixpath
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from fractions import Fraction
 
-from appliance.domain.plan import AUDIO_TRACK, Plan
+from appliance.domain.plan import AUDIO_TRACK
 from appliance.streams import languages
+from appliance.streams.presentation import Presentation, Subtitle, Written
 from appliance.streams.rates import Rates, measure, target_duration
-from appliance.streams.segments import ChunkObjects, Segment, TrackObjects
 
 MASTER = "master.m3u8"
 #: fMP4 segments with EXT-X-MAP, and everything else that is written here (RFC 8216 §7).
 VERSION = 7
-AUDIO_GROUP = "audio"
+AUDIO_GROUP, TEXT_GROUP = "audio", "text"
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A segment where a playlist finds it: `uri` relative to the playlist, `duration` in seconds."""
-
-    uri: str
-    duration: Fraction
-    segment: Segment
-    timescale: int
-
-
-@dataclass(frozen=True)
-class Written:
-    """One track of the whole presentation: the first chunk's description and everybody's segments."""
-
-    objects: TrackObjects
-    map_uri: str
-    pieces: tuple[Piece, ...]
-
-
-def playlists(plan: Plan, chunks: Sequence[ChunkObjects], directory: str) -> dict[str, str]:
-    """Name → text of every playlist, to be put under the key `directory`. `chunks` are all of the plan's.
-
-    All media playlists get the same target duration (§6.2.4).
-    """
-    tracks = {name: _track(name, chunks, directory) for name in plan.tracks}
-    target = max(target_duration([piece.duration for piece in track.pieces]) for track in tracks.values())
-    texts = {f"{name}.m3u8": media_playlist(track, target) for name, track in tracks.items()}
-    for name, track in tracks.items():
-        if name != AUDIO_TRACK:
-            texts[f"{name}_iframes.m3u8"] = iframe_playlist(track)
-    return texts | {MASTER: master_playlist(plan, tracks, target)}
-
-
-def _track(name: str, chunks: Sequence[ChunkObjects], directory: str) -> Written:
-    """The track in the order of the presentation."""
-    ordered = sorted(chunks, key=lambda chunk: chunk.number)
-    found = [(chunk.prefix, track) for chunk in ordered for track in chunk.tracks if track.track == name]
-    pieces = [
-        Piece(
-            posixpath.relpath(f"{prefix}/{segment.name}", directory),
-            Fraction(segment.duration, track.timescale),
-            segment,
-            track.timescale,
-        )
-        for prefix, track in found
-        for segment in track.segments
-    ]
-    prefix, first = found[0]
-    return Written(first, posixpath.relpath(f"{prefix}/{first.init_name}", directory), tuple(pieces))
+def playlists(presentation: Presentation) -> dict[str, str]:
+    """Name → text of every playlist."""
+    target = presentation.target
+    texts = {f"{name}.m3u8": media_playlist(track, target) for name, track in presentation.tracks.items()}
+    texts |= {f"{name}_iframes.m3u8": iframe_playlist(presentation.tracks[name]) for name in presentation.rungs}
+    seconds = presentation.plan.grid.duration_seconds
+    texts |= {f"{text.track.name}.m3u8": text_playlist(text, seconds) for text in presentation.subtitles}
+    return texts | {MASTER: master_playlist(presentation)}
 
 
 def media_playlist(track: Written, target: int) -> str:
@@ -76,6 +33,11 @@ def media_playlist(track: Written, target: int) -> str:
     for piece in track.pieces:
         lines += [_extinf(piece.duration), piece.uri]
     return _text([*lines, "#EXT-X-ENDLIST"])
+
+
+def text_playlist(text: Subtitle, seconds: Fraction) -> str:
+    """One segment for all subtitles; its own target duration is allowed (§6.2.4)."""
+    return _text([*_head(target_duration([seconds])), _extinf(seconds), text.uri, "#EXT-X-ENDLIST"])
 
 
 def iframe_playlist(track: Written) -> str:
@@ -114,39 +76,53 @@ def _text(lines: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def master_playlist(plan: Plan, tracks: dict[str, Written], target: int) -> str:
-    """Every rung with what it costs, the sound as a rendition, and the I-frame playlists."""
+def master_playlist(presentation: Presentation) -> str:
+    """Every rung with what it costs, sound and subtitles as renditions, and the I-frame playlists."""
+    plan, tracks, sound = presentation.plan, presentation.tracks, presentation.sound
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    rungs = [name for name in plan.tracks if name != AUDIO_TRACK]
-    sound = tracks.get(AUDIO_TRACK)
-    audio = _rates(sound, target) if sound else Rates(Fraction(0), Fraction(0))
-    if not rungs:
+    groups = {"SUBTITLES": f'"{TEXT_GROUP}"'} if presentation.subtitles else {}
+    lines += [_subtitle(text) for text in presentation.subtitles]
+    if not presentation.rungs:
         assert sound is not None, "a plan has at least one track"
-        return _text([*lines, _tag("STREAM-INF", **_cost(audio, sound)), f"{AUDIO_TRACK}.m3u8"])
+        cost = _cost(presentation.audio_rates, sound)
+        return _text([*lines, _tag("STREAM-INF", **cost, **groups), f"{AUDIO_TRACK}.m3u8"])
     if sound:
-        lines.append(_rendition(plan))
-    for name in rungs:
-        video = _rates(tracks[name], target)
-        both = Rates(video.peak + audio.peak, video.average + audio.average)
+        lines.append(_rendition(presentation))
+        groups["AUDIO"] = f'"{AUDIO_GROUP}"'
+    for name in presentation.rungs:
+        both = tracks[name].rates(presentation.target) + presentation.audio_rates
         cost = _cost(both, tracks[name], *([sound] if sound else []))
-        picture = {**_resolution(tracks[name]), "FRAME_RATE": frame_rate(plan.grid.rate)}
-        group = {"AUDIO": f'"{AUDIO_GROUP}"'} if sound else {}
-        lines += [_tag("STREAM-INF", **cost, **picture, **group), f"{name}.m3u8"]
-    return _text([*lines, *(_iframe_stream(name, tracks[name]) for name in rungs)])
+        picture = {**_resolution(tracks[name]), "FRAME_RATE": frame_rate(plan.grid.rate), "CLOSED_CAPTIONS": "NONE"}
+        lines += [_tag("STREAM-INF", **cost, **picture, **groups), f"{name}.m3u8"]
+    return _text([*lines, *(_iframe_stream(name, tracks[name]) for name in presentation.rungs)])
 
 
-def _rendition(plan: Plan) -> str:
-    assert plan.audio is not None
+def _rendition(presentation: Presentation) -> str:
+    audio = presentation.plan.audio
+    assert audio is not None, "there is sound"
     return _tag(
         "MEDIA",
         TYPE="AUDIO",
         GROUP_ID=f'"{AUDIO_GROUP}"',
         NAME='"Audio"',
-        LANGUAGE=f'"{languages.tag(plan.audio.language)}"',
+        LANGUAGE=f'"{languages.tag(audio.language)}"',
         DEFAULT="YES",
         AUTOSELECT="YES",
-        CHANNELS=f'"{plan.audio.channels}"',
+        CHANNELS=f'"{audio.channels}"',
         URI=f'"{AUDIO_TRACK}.m3u8"',
+    )
+
+
+def _subtitle(text: Subtitle) -> str:
+    return _tag(
+        "MEDIA",
+        TYPE="SUBTITLES",
+        GROUP_ID=f'"{TEXT_GROUP}"',
+        NAME=f'"{text.name}"',
+        LANGUAGE=f'"{text.language}"',
+        DEFAULT="NO",
+        AUTOSELECT="YES",
+        URI=f'"{text.track.name}.m3u8"',
     )
 
 
@@ -176,7 +152,3 @@ def _tag(name: str, **attributes: str) -> str:
 def frame_rate(rate: Fraction) -> str:
     """As FRAME-RATE has it: three decimals (§4.3.4.2)."""
     return f"{float(rate):.3f}"
-
-
-def _rates(track: Written, target: int) -> Rates:
-    return measure([(piece.segment.size_bytes, piece.duration) for piece in track.pieces], target)

@@ -7,11 +7,16 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Plan
-from appliance.streams import languages
+from appliance.streams import dash, languages, storyboard
+from appliance.streams.presentation import POSTER, Presentation, poster_key
 from appliance.streams.segments import ChunkObjects, Gop, Segment, TrackObjects
 from appliance.streams.stream import Finding, SegmentFacts, Stream, Track, resolve
+
+#: What lies beside the playlists and is named by none of them.
+BESIDE = (dash.MANIFEST, storyboard.NAME, POSTER)
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,18 @@ class Promised:
         """The key of a playlist of ours."""
         return resolve(self.stream.master_key, f"{name}.m3u8")
 
-    def rungs(self) -> list[str]:
-        return [name for name in self.plan.tracks if name != AUDIO_TRACK]
+    @cached_property
+    def presentation(self) -> Presentation:
+        """What should have been published, as seen from the master."""
+        return Presentation.of(self.plan, self.expected.chunks, posixpath.dirname(self.stream.master_key))
+
+    def beside(self, name: str) -> str:
+        """The key of what lies beside the master under this name."""
+        return resolve(self.stream.master_key, name)
 
     def tracks(self) -> Iterator[tuple[str, Track]]:
         """Each track of the plan that could be read."""
-        for name in self.plan.tracks:
+        for name in self.presentation.tracks:
             track = self.stream.tracks.get(self.key(name))
             if track:
                 yield name, track
@@ -83,10 +94,20 @@ def recorded_sizes(promised: Promised) -> Iterator[Finding]:
                 yield key, f"It has {found} bytes, and {size} were recorded."
 
 
+def beside_exists(promised: Promised) -> Iterator[Finding]:
+    """MPD, storyboard and poster lie beside the master."""
+    wanted = [dash.MANIFEST]
+    wanted += [storyboard.NAME] if promised.presentation.pictures else []
+    wanted += [POSTER] if poster_key(promised.expected.chunks) else []
+    for name in wanted:
+        if promised.beside(name) not in promised.sizes:
+            yield promised.beside(name), "It does not lie beside the master."
+
+
 def nothing_else(promised: Promised) -> Iterator[Finding]:
     """Nothing else lies in the directories of the chunks and of the master."""
     known = {key for chunk in promised.expected.chunks for key in chunk.sizes()}
-    known |= {promised.stream.master_key, *promised.stream.playlists}
+    known |= {promised.stream.master_key, *promised.stream.playlists, *map(promised.beside, BESIDE)}
     homes = {posixpath.dirname(key) for key in known}
     for key in promised.sizes:
         if key not in known and posixpath.dirname(key) in homes:
@@ -95,7 +116,7 @@ def nothing_else(promised: Promised) -> Iterator[Finding]:
 
 def all_tracks(promised: Promised) -> Iterator[Finding]:
     """The master leads to every track of the plan and to no other."""
-    stream, rungs = promised.stream, promised.rungs()
+    stream, rungs = promised.stream, list(promised.presentation.rungs)
     sound = [AUDIO_TRACK] if promised.plan.audio else []
     wanted = {
         "variants": rungs or sound,
@@ -116,7 +137,7 @@ def all_tracks(promised: Promised) -> Iterator[Finding]:
 
 def named_objects(promised: Promised) -> Iterator[Finding]:
     """Each playlist names exactly the segments that the chunks recorded, in order."""
-    for name in promised.plan.tracks:
+    for name in promised.presentation.tracks:
         key = promised.key(name)
         media = promised.stream.playlists.get(key)
         wanted = [segment_key for segment_key, _ in promised.expected.segments(name)]
@@ -196,6 +217,9 @@ def as_planned(promised: Promised) -> Iterator[Finding]:
             yield track.init_key, f"Its pictures are not the plan's {rung.width}x{rung.height}."
         if not rung and plan.audio and track.init.channels != plan.audio.channels:
             yield track.init_key, f"It has {track.init.channels} channels, the plan {plan.audio.channels}."
+    for variant in promised.stream.master.variants:
+        if variant.attributes.get("CLOSED-CAPTIONS") != ("NONE" if promised.presentation.rungs else None):
+            yield promised.stream.master_key, f"CLOSED-CAPTIONS of {variant.uri} is not NONE."
     for item in promised.stream.master.renditions:
         if plan.audio and item.get("LANGUAGE") != languages.tag(plan.audio.language):
             yield promised.stream.master_key, f"LANGUAGE is {item.get('LANGUAGE')}, not that of {plan.audio.language}."
@@ -203,6 +227,7 @@ def as_planned(promised: Promised) -> Iterator[Finding]:
 
 PROMISES = (
     Promise("recorded-sizes", "F48", recorded_sizes),
+    Promise("beside-exists", "F48", beside_exists),
     Promise("nothing-else", "F13", nothing_else),
     Promise("all-tracks", "F48", all_tracks),
     Promise("named-objects", "F48", named_objects),

@@ -15,6 +15,12 @@ class Rates:
     peak: Fraction
     average: Fraction
 
+    def __add__(self, other: Rates) -> Rates:
+        return Rates(self.peak + other.peak, self.average + other.average)
+
+
+NOTHING = Rates(Fraction(0), Fraction(0))
+
 
 def target_duration(durations: Sequence[Fraction]) -> int:
     """The longest of these in whole seconds, rounded to the nearest (RFC 8216 §4.3.3.1)."""

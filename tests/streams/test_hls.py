@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from appliance.domain.plan import Plan
 from appliance.streams import hls
+from appliance.streams.presentation import Presentation
 from appliance.streams.segments import ChunkObjects, Gop, Segment, TrackObjects
 from tests.streams.trees import plan_of
 
@@ -16,10 +17,10 @@ MASTER = """\
 #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Audio",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,\
 CHANNELS="2",URI="audio.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=575266,AVERAGE-BANDWIDTH=495346,CODECS="avc1.64000D,mp4a.40.2",\
-RESOLUTION=320x180,FRAME-RATE=29.970,AUDIO="audio"
+RESOLUTION=320x180,FRAME-RATE=29.970,CLOSED-CAPTIONS=NONE,AUDIO="audio"
 180p.m3u8
 #EXT-X-STREAM-INF:BANDWIDTH=255585,AVERAGE-BANDWIDTH=255585,CODECS="avc1.64000D,mp4a.40.2",\
-RESOLUTION=160x90,FRAME-RATE=29.970,AUDIO="audio"
+RESOLUTION=160x90,FRAME-RATE=29.970,CLOSED-CAPTIONS=NONE,AUDIO="audio"
 90p.m3u8
 #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=15985,AVERAGE-BANDWIDTH=15985,CODECS="avc1.64000D",\
 RESOLUTION=320x180,URI="180p_iframes.m3u8"
@@ -55,17 +56,21 @@ def two_chunks() -> tuple[Plan, list[ChunkObjects]]:
     ]
 
 
+def playlists(plan: Plan, chunks: list[ChunkObjects]) -> dict[str, str]:
+    return hls.playlists(Presentation.of(plan, chunks, PLAYLISTS))
+
+
 def test_the_master_says_what_every_rung_costs_and_holds():
     plan, chunks = two_chunks()
 
     # 60 kB in 1.001 s and 12 kB in 47 AAC frames are the peak; 200 kB and 48 kB in all, the average
-    assert hls.playlists(plan, chunks, PLAYLISTS)["master.m3u8"] == MASTER
+    assert playlists(plan, chunks)["master.m3u8"] == MASTER
 
 
 def test_media_playlists_name_the_segments_of_all_chunks_in_order():
     plan, chunks = two_chunks()
 
-    assert hls.playlists(plan, chunks, PLAYLISTS)["180p.m3u8"] == (
+    assert playlists(plan, chunks)["180p.m3u8"] == (
         "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:1\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n"
         '#EXT-X-MAP:URI="../media/plan/1-c/180p_init.mp4"\n'
         "#EXTINF:1.001000,\n../media/plan/1-c/180p_00001.m4s\n"
@@ -79,7 +84,7 @@ def test_media_playlists_name_the_segments_of_all_chunks_in_order():
 def test_iframe_playlists_name_the_first_picture_of_every_group():
     plan, chunks = two_chunks()
 
-    text = hls.playlists(plan, chunks, PLAYLISTS)["90p_iframes.m3u8"]
+    text = playlists(plan, chunks)["90p_iframes.m3u8"]
 
     assert "#EXT-X-I-FRAMES-ONLY\n" in text
     assert text.count("#EXTINF:0.500500,\n") == 8
@@ -89,7 +94,7 @@ def test_iframe_playlists_name_the_first_picture_of_every_group():
 def test_one_name_for_each_track_of_the_plan():
     plan, chunks = two_chunks()
 
-    assert set(hls.playlists(plan, chunks, PLAYLISTS)) == {
+    assert set(playlists(plan, chunks)) == {
         *{"master.m3u8", "audio.m3u8", "180p.m3u8", "90p.m3u8"},
         *{"180p_iframes.m3u8", "90p_iframes.m3u8"},
     }
@@ -99,7 +104,7 @@ def test_without_sound_no_group_is_named():
     plan = plan_of(Fraction(30000, 1001), Fraction(3), audio=False)
     _, chunks = two_chunks()
 
-    master = hls.playlists(plan, [c for c in chunks if c.number], PLAYLISTS)["master.m3u8"]
+    master = playlists(plan, [c for c in chunks if c.number])["master.m3u8"]
 
     assert "AUDIO" not in master
     assert 'CODECS="avc1.64000D",' in master
@@ -109,7 +114,7 @@ def test_sound_alone_is_one_variant_without_a_picture():
     plan = plan_of(Fraction(25), Fraction(4), video=False)
     _, chunks = two_chunks()
 
-    assert hls.playlists(plan, [c for c in chunks if not c.number], PLAYLISTS)["master.m3u8"].splitlines()[3:] == [
+    assert playlists(plan, [c for c in chunks if not c.number])["master.m3u8"].splitlines()[3:] == [
         '#EXT-X-STREAM-INF:BANDWIDTH=95745,AVERAGE-BANDWIDTH=95745,CODECS="mp4a.40.2"',
         "audio.m3u8",
     ]

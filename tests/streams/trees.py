@@ -14,6 +14,7 @@ from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, Ch
 from appliance.streams import hls
 from appliance.streams.proof import Broken, Expected, prove
 from appliance.streams.segments import ChunkObjects, TrackObjects, package
+from appliance.streams.texts import texts
 
 PLAYLISTS = "hls/7/1-attempt"
 MEDIA = "hls/7/media/plan"
@@ -162,5 +163,7 @@ def _chunk(plan: Plan, chunk: Chunk, directory: Path) -> tuple[ChunkObjects, Pat
 
 def published(tree: Tree) -> Tree:
     """The tree with playlists written from what its chunks recorded."""
-    texts = hls.playlists(tree.expected.plan, tree.expected.chunks, PLAYLISTS)
-    return replace(tree, files=tree.files | {f"{PLAYLISTS}/{name}": text.encode() for name, text in texts.items()})
+    written = texts(tree.expected.plan, tree.expected.chunks, PLAYLISTS)
+    return replace(
+        tree, files=tree.files | {f"{PLAYLISTS}/{name}": text.encode() for name, (text, _) in written.items()}
+    )
