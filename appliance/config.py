@@ -140,6 +140,8 @@ class Encode:
     gop_seconds: float = 2.0
     segment_seconds: float = 6.0
     chunk_seconds: float = 60.0
+    #: A picture of the storyboard this often; 0: no storyboard.
+    sprite_seconds: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ def _secret(value: str, path: str, name: str) -> str:
 
 #: Settings for which nothing is a sensible amount; every other number is more than zero.
 MAY_BE_ZERO = frozenset(
-    {"threads", "port", "crf", "grace_seconds", "locked_wait_seconds", "drain_seconds"}
+    {"threads", "port", "crf", "grace_seconds", "locked_wait_seconds", "drain_seconds", "sprite_seconds"}
     | {"min_free_bytes", "min_free_memory_bytes"}
 )
 #: PostgreSQL cuts names at 63 bytes; the longest of ours adds 15 to the table's.

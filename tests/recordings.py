@@ -56,3 +56,25 @@ def lecture(path: Path, *, seconds: int, size: str = "640x360", rate: str = "30"
     ]
     subprocess.run(command, check=True)
     return path
+
+
+def ffmpeg(*arguments: str) -> None:
+    subprocess.run([tools.find().ffmpeg, "-v", "error", "-nostdin", "-y", *arguments], check=True)
+
+
+def gray(file: Path, chain: str = "null") -> bytes:
+    """All frames of a picture or video after a chain of filters, as grey from 0 (black) to 255 (white)."""
+    command = [
+        tools.find().ffmpeg,
+        "-v",
+        "error",
+        "-i",
+        str(file),
+        "-map",
+        "0:v:0",
+        "-vf",
+        f"{chain},scale=out_range=pc",
+    ]
+    return subprocess.run(
+        [*command, "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"], check=True, capture_output=True
+    ).stdout

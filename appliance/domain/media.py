@@ -46,6 +46,26 @@ class AudioStream:
     language: str
     start_seconds: Fraction
     end_seconds: Fraction
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class TextStream:
+    """Subtitles that decode as text."""
+
+    index: int
+    codec: str
+    language: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A part of the recording with a name, in seconds on the source's own clock."""
+
+    title: str
+    start_seconds: Fraction
+    end_seconds: Fraction
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,8 @@ class Source:
     container: str
     video: VideoStream | None
     audio: AudioStream | None
+    text: tuple[TextStream, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
     #: What was wrong and survivable; ends in the receipt.
     warnings: tuple[str, ...] = ()
 
@@ -108,6 +130,12 @@ def display_size(width: int, height: int, sample_aspect: Fraction) -> tuple[int,
     if sample_aspect > 1:
         return _even(width * sample_aspect), _even(Fraction(height))
     return _even(Fraction(width)), _even(height / sample_aspect)
+
+
+def fitted(width: int, height: int, short: int, long: int) -> tuple[int, int]:
+    """The largest even size of this shape whose sides are at most `short` and `long`, never larger than it was."""
+    scale = min(Fraction(1), Fraction(short, min(width, height)), Fraction(long, max(width, height)))
+    return _even(width * scale), _even(height * scale)
 
 
 def ladder(width: int, height: int, steps: tuple[LadderStep, ...]) -> tuple[Rendition, ...]:

@@ -15,10 +15,20 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
-from appliance.domain.media import AudioStream, LadderStep, Rendition, Source, display_size, ladder, snap_rate
+from appliance.domain.media import (
+    AudioStream,
+    LadderStep,
+    Rendition,
+    Source,
+    TextStream,
+    display_size,
+    fitted,
+    ladder,
+    snap_rate,
+)
 
 #: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
-PLAN_REVISION = 2
+PLAN_REVISION = 3
 AUDIO_CHUNK = 0
 #: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.
 AAC_FRAME_SAMPLES = 1024
@@ -28,6 +38,9 @@ AUDIO_TRACK = "audio"
 VIDEO_TIMESCALE = 90_000
 #: A grid on which every rate of ours has whole ticks; the filters' time base while frames are put on the grid.
 GRID_TICKS = 720_000
+#: A picture of the storyboard fits into this, in pixels; a sheet has at most so many pictures a side.
+SPRITE_SHORT, SPRITE_LONG = 144, 256
+SHEET_SIDE = 10
 #: Sound this much earlier than the picture is only the audio encoder's priming.
 LEAD_SECONDS = Fraction(1, 10)
 
@@ -39,6 +52,8 @@ class Packaging:
     gop_seconds: float = 2.0
     segment_seconds: float = 6.0
     chunk_seconds: float = 60.0
+    #: One picture of the storyboard this often; 0: none.
+    sprite_seconds: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -256,8 +271,11 @@ def make_plan(
     video = _video_track(source, steps, grid, origin)
     audio = _audio_track(source.audio)
     chunks = _chunks(grid, video, audio, packaging)
+    if source.text:
+        chunks += (Chunk(chunks[-1].number + 1, 0, grid.segments, 0, grid.frames, Mode.TEXT),)
     origin_ticks = round(origin * GRID_TICKS)
-    plan = Plan("", origin_ticks, grid, video, audio, chunks)
+    board = _storyboard(grid, video, chunks, packaging.sprite_seconds)
+    plan = Plan("", origin_ticks, grid, video, audio, chunks, _text_tracks(source.text), board)
     text = json.dumps({"plan": plan.to_json(), "identity": identity}, sort_keys=True, default=str)
     return replace(plan, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:32])
 
@@ -297,6 +315,28 @@ def _audio_track(stream: AudioStream | None) -> AudioTrack | None:
         return None
     mono = stream.channels == 1
     return AudioTrack(stream.index, 1 if mono else 2, 80_000 if mono else 128_000, stream.language)
+
+
+def _text_tracks(streams: tuple[TextStream, ...]) -> tuple[TextTrack, ...]:
+    return tuple(
+        TextTrack(f"text{number}", stream.index, stream.language, stream.title)
+        for number, stream in enumerate(streams, start=1)
+    )
+
+
+def _storyboard(
+    grid: Grid, video: VideoTrack | None, chunks: tuple[Chunk, ...], sprite_seconds: float
+) -> Storyboard | None:
+    """Pictures scaled down from the lowest rung, in sheets about as wide as high that a whole chunk fills."""
+    if video is None or not sprite_seconds:
+        return None
+    lowest = video.rungs[-1]
+    width, height = fitted(lowest.width, lowest.height, SPRITE_SHORT, SPRITE_LONG)
+    interval = max(1, round(grid.rate * Fraction(sprite_seconds)))
+    whole = max(chunk.frames for chunk in chunks if chunk.mode is Mode.GRID)
+    pictures = math.ceil(whole / interval)
+    columns = min(SHEET_SIDE, math.isqrt(pictures - 1) + 1)
+    return Storyboard(interval, width, height, columns, min(SHEET_SIDE, math.ceil(pictures / columns)))
 
 
 def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, packaging: Packaging) -> tuple[Chunk, ...]:

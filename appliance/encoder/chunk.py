@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import commands
-from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
+from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run, together
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
+from appliance.encoder.extras import beside
 from appliance.encoder.ports import Storage
 from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
 
@@ -20,6 +21,8 @@ from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, 
 SEGMENT_CACHE = "public, max-age=31536000, immutable"
 #: Parallel PUTs of one chunk: enough to hide a round trip, few enough for one core.
 UPLOADS = 4
+#: By suffix; segments are told apart by their track.
+CONTENT_TYPES = {".jpg": "image/jpeg", ".vtt": "text/vtt"}
 
 
 @dataclass(frozen=True)
@@ -88,23 +91,32 @@ def encode(
     target = directory / f"chunk-{chunk.number}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    sound = chunk.mode is Mode.SOUND
     limits = rules.limits(float(chunk.frames / plan.grid.rate))
-    ended = run(
-        _command(tools, rules, plan, chunk),
-        directory=directory,
-        limits=limits,
-        check=check,
-        on_line=_seconds_of(on_seconds),
-    )
-    _refuse_failure(ended, chunk)
+    runs: list[Ended] = []
+
+    def start(command: list[str]) -> Ended:
+        ended = run(command, directory=directory, limits=limits, check=check, on_line=_seconds_of(on_seconds))
+        runs.append(ended)
+        return ended
+
     try:
-        tracks = _package_sound(plan, directory, target) if sound else _package(plan, chunk, directory, target)
+        ended = start(_command(tools, rules, plan, chunk))
+        _refuse_failure(ended, chunk)
+        extras = beside(
+            plan,
+            chunk,
+            directory,
+            target,
+            lambda rung, black: start(
+                commands.poster(tools.ffmpeg, rung, any_picture=black, max_pixels=rules.max_pixels)
+            ),
+        )
+        tracks = _PACKAGED[chunk.mode](plan, chunk, directory, target)
     finally:
         for name in plan.tracks:
             (directory / f"{name}.mp4").unlink(missing_ok=True)
     media_seconds = float(chunk.frames / plan.grid.rate) * len(tracks)
-    return Encoded(chunk, target, tracks, ended, media_seconds, warnings=_warnings(ended, chunk))
+    return Encoded(chunk, target, tracks, together(runs), media_seconds, extras, _warnings(ended, chunk))
 
 
 def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> int:
@@ -116,7 +128,7 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
         storage.put_file(
             f"{prefix}/{path.name}",
             path,
-            content_type="audio/mp4" if audio else "video/mp4",
+            content_type=CONTENT_TYPES.get(path.suffix, "audio/mp4" if audio else "video/mp4"),
             cache_control=SEGMENT_CACHE,
         )
 
@@ -129,6 +141,8 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
 def _command(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk) -> list[str]:
     if chunk.mode is Mode.SOUND:
         return commands.audio_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
+    if chunk.mode is Mode.TEXT:
+        return commands.text_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
     return commands.video_chunk(
         tools.ffmpeg, plan, chunk, preset=rules.preset, threads=rules.threads, max_pixels=rules.max_pixels
     )
@@ -173,14 +187,14 @@ def _package(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[T
     )
 
 
-def _package_sound(plan: Plan, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
+def _package_sound(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[TrackObjects, ...]:
     return (
         package(
             directory / f"{AUDIO_TRACK}.mp4",
             target,
             track=AUDIO_TRACK,
             boundaries=[plan.audio_boundary(segment) for segment in range(plan.grid.segments + 1)],
-            first_segment=0,
+            first_segment=chunk.first_segment,
             start=0,
             gop=None,
             timescale=AUDIO_RATE,
@@ -188,6 +202,13 @@ def _package_sound(plan: Plan, directory: Path, target: Path) -> tuple[TrackObje
             drop_priming=True,
         ),
     )
+
+
+_PACKAGED: dict[Mode, Callable[[Plan, Chunk, Path, Path], tuple[TrackObjects, ...]]] = {
+    Mode.GRID: _package,
+    Mode.SOUND: _package_sound,
+    Mode.TEXT: lambda *_: (),
+}
 
 
 def _warnings(ended: Ended, chunk: Chunk) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def pipeline(
         workshop=Workshop(tools, limits, storage, chunks),
         probe=Probe(tools, limits.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds),
         steps=encode.ladder,
-        packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds),
+        packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds),
         gzip_playlists=gzip_playlists,
         fetch=fetch,
         workspace=workspace,

@@ -5,11 +5,16 @@ from __future__ import annotations
 from fractions import Fraction
 
 from appliance.adapters.ffmpeg import filters
-from appliance.domain.media import Rendition
+from appliance.domain.media import Rendition, fitted
 from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
 
 #: The source's name in the job's private directory: never the user's.
 SOURCE = "source"
+POSTER = "poster.jpg"
+#: A poster fits into this, in pixels.
+POSTER_SHORT, POSTER_LONG = 720, 1280
+#: Subtitles are written this much later than they are, so that those before output time 0 have a time too, in seconds.
+TEXT_LEAD = 3600
 #: Real containers only: a playlist, a concat script or an SDP named `.mp4` must not open other files (F45).
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,w64,mp3,flac,aac,mxf,"
@@ -46,13 +51,13 @@ def packets(ffprobe: str, max_pixels: int) -> list[str]:
 
 
 def trial(ffmpeg: str, max_pixels: int, stream_index: int, kind: str) -> list[str]:
-    """Decode until the first frame of one stream comes out; its checksum line on stdout is the proof."""
+    """Decode until the first frame of one stream comes out; its checksum (or cue) on stdout is the proof."""
     return [
         ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *guarded_input(max_pixels),
         "-i", f"file:{SOURCE}",
         "-map", f"0:{stream_index}",
         f"-frames:{kind}", "1",
-        "-f", "framecrc", "pipe:1",
+        *(["-c:s", "webvtt", "-f", "webvtt"] if kind == "s" else ["-f", "framecrc"]), "pipe:1",
     ]  # fmt: skip
 
 
@@ -72,7 +77,31 @@ def video_chunk(ffmpeg: str, plan: Plan, chunk: Chunk, *, preset: str, threads: 
     ]  # fmt: skip
     for rung in plan.video.rungs:
         command += _rung(rung, plan.grid, chunk, preset, threads)
+    if plan.storyboard:
+        command += ["-map", f"[{filters.SPRITES}]", "-fps_mode", "passthrough", *_jpeg("5"), "sprite_%05d.jpg"]
     return command
+
+
+def _jpeg(quality: str) -> list[str]:
+    return [
+        "-map_metadata", "-1", "-bitexact",
+        "-c:v", "mjpeg", "-q:v", quality,  # 2 is best, 31 worst
+        "-f", "image2",
+    ]  # fmt: skip
+
+
+def poster(ffmpeg: str, rung: Rendition, *, any_picture: bool, max_pixels: int) -> list[str]:
+    """One picture of what was just encoded, from its key frames: `poster.jpg` in the working directory."""
+    size = fitted(rung.width, rung.height, POSTER_SHORT, POSTER_LONG)
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "error",
+        *guarded_input(max_pixels),
+        "-skip_frame", "nokey",  # a picture every GOP is choice enough
+        "-i", f"file:{rung.name}.mp4",
+        "-vf", filters.poster(*size, any_picture=any_picture),
+        "-frames:v", "1",
+        *_jpeg("3"), "-update", "1", POSTER,
+    ]  # fmt: skip
 
 
 def _seek(plan: Plan, chunk: Chunk) -> list[str]:
@@ -122,7 +151,25 @@ def audio_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
         "-c:a", "aac", "-b:a", str(plan.audio.bitrate),
         *_fragmented(),
         "file:audio.mp4",
+        *([] if plan.video else ["-map", "[wave]", "-frames:v", "1", *_jpeg("3"), "-update", "1", POSTER]),
     ]  # fmt: skip
+
+
+def text_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+    """All text subtitles in one pass over the file: `{track}.raw` each, WebVTT, TEXT_LEAD after output time."""
+    command = [
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-max_error_rate", "1",
+        *guarded_input(max_pixels),
+        "-copyts",
+        "-i", f"file:{SOURCE}",
+    ]  # fmt: skip
+    for track in plan.text:
+        command += [
+            "-map", f"0:{track.stream_index}", "-map_metadata", "-1",
+            "-output_ts_offset", f"{float(TEXT_LEAD - Fraction(plan.origin_ticks, GRID_TICKS)):.6f}",
+            "-c:s", "webvtt", "-f", "webvtt", f"file:{track.name}.raw",
+        ]  # fmt: skip
+    return command
 
 
 def _fragmented() -> list[str]:

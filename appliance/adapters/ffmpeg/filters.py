@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from appliance.domain.media import Rendition
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, VideoTrack
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, Storyboard, VideoTrack
 
 #: Frames are pushed this share of an output frame past the grid, so that a source at twice the rate never falls on the
 #: rounding edge: the same frames are chosen on both sides of every seam.
 PHASE = 8
 #: Largest hole in the sound's timestamps that is stretched over instead of filled with silence, in samples a second.
 AUDIO_SLACK = 1
+#: The storyboard's branch ends in this pad.
+SPRITES = "sprites"
+#: JPEG knows only full-range BT.601 (JFIF); the rungs are BT.709.
+JPEG_COLOURS = "in_color_matrix=bt709:out_color_matrix=bt601:out_range=pc"
+#: A picture with this share (percent) of nearly black pixels stands for nothing.
+BLACK_SHARE = 98
+#: Key frames among which a poster is sought; they wait in memory.
+POSTER_CANDIDATES = 30
+#: The sound of an audio-only recording as a picture.
+WAVE_SIZE = (1280, 720)
+#: Samples a second of the drawn envelope: it waits in memory, and an hour at 48 kHz would be a third of a gigabyte.
+WAVE_RATE = 2000
 
 
 def video_graph(plan: Plan, chunk: Chunk) -> str:
@@ -21,7 +33,7 @@ def video_graph(plan: Plan, chunk: Chunk) -> str:
         *_on_the_grid(plan.origin_ticks, plan.grid, chunk, track),
         *_to_sdr(track),
     ]
-    return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track)
+    return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track, plan.storyboard)
 
 
 def _on_the_grid(origin_ticks: int, grid: Grid, chunk: Chunk, track: VideoTrack) -> list[str]:
@@ -59,14 +71,16 @@ def _to_sdr(track: VideoTrack) -> list[str]:
     ]
 
 
-def _cascade(track: VideoTrack) -> str:
+def _cascade(track: VideoTrack, board: Storyboard | None) -> str:
     """Each rung is scaled from the one above it: less work than from the source, and measured no worse."""
     first, *rest = track.rungs
     parts = [",".join([*_scale_top(track, first), *_fan_out(first, 0, rest)])]
     for number, rung in enumerate(rest, start=1):
         scale = f"[s{number}]scale={rung.width}:{rung.height}:flags=bicubic,setsar=1"
         parts.append(",".join([scale, *_fan_out(rung, number, rest[number:])]))
-    return ";".join(parts)
+    if board is None:
+        return ";".join(parts) + f",null[{track.rungs[-1].name}]"
+    return ";".join(parts) + f",split=2[{track.rungs[-1].name}][b];[b]{_sprites(board)}"
 
 
 def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
@@ -84,7 +98,25 @@ def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
 
 
 def _fan_out(rung: Rendition, number: int, below: list[Rendition]) -> list[str]:
-    return [f"split=2[{rung.name}][s{number + 1}]"] if below else [f"null[{rung.name}]"]
+    return [f"split=2[{rung.name}][s{number + 1}]"] if below else []
+
+
+def _sprites(board: Storyboard) -> str:
+    """Sheets of small pictures; the branch costs a scaling every `interval_frames`."""
+    return (
+        f"select=not(mod(n\\,{board.interval_frames})),"
+        f"scale={board.width}:{board.height}:flags=bicubic:{JPEG_COLOURS},tile={board.columns}x{board.rows}[{SPRITES}]"
+    )
+
+
+def poster(width: int, height: int, *, any_picture: bool) -> str:
+    """The most ordinary of the key frames that are not black; `any_picture`: the first."""
+    choose = [
+        "blackframe=amount=0",
+        f"metadata=mode=select:key=lavfi.blackframe.pblack:value={BLACK_SHARE}:function=less",
+        f"thumbnail=n={POSTER_CANDIDATES}",
+    ]
+    return ",".join([*([] if any_picture else choose), f"scale={width}:{height}:{JPEG_COLOURS}"])
 
 
 def audio_graph(plan: Plan) -> str:
@@ -101,4 +133,18 @@ def audio_graph(plan: Plan) -> str:
         "apad",
         f"atrim=end_sample={samples}",
     ]
-    return f"[0:{track.stream_index}]" + ",".join(steps) + "[audio]"
+    return (
+        f"[0:{track.stream_index}]"
+        + ",".join(steps)
+        + ("[audio]" if plan.video else f",asplit=2[audio][w];[w]{_wave()}")
+    )
+
+
+def _wave() -> str:
+    """The envelope of the whole sound on a dark ground, as one picture."""
+    width, height = WAVE_SIZE
+    return (
+        f"aformat=channel_layouts=mono,aresample={WAVE_RATE},asetnsamples={WAVE_RATE},"
+        f"showwavespic=s={width}x{height}:colors=0x9ecbff:draw=full:scale=sqrt,"
+        f"format=rgb24,lutrgb=r=max(val\\,24):g=max(val\\,32):b=max(val\\,46),scale=out_color_matrix=bt601:out_range=pc[wave]"
+    )

@@ -7,7 +7,7 @@ give the times, and a trial decode of one frame decides whether a stream counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import SourceRejected
-from appliance.domain.media import AudioStream, Source, VideoStream, busiest_rate
+from appliance.domain.media import AudioStream, Chapter, Source, TextStream, VideoStream, busiest_rate
 
 #: Containers in which a seek lands on a key frame at or before the wanted time.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -35,6 +35,12 @@ MATRICES = {
     "smpte240m": "smpte240m",
     "fcc": "fcc",
 }
+#: ffmpeg's decoders of subtitles that are drawn, not written.
+BITMAP_SUBTITLES = frozenset(
+    {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle", "xsub", "dvb_teletext", "arib_caption"}
+)
+#: More of them is an attack, not a lecture.
+MOST_TEXTS, MOST_CHAPTERS, LONGEST_TAG = 40, 1000, 200
 #: Untagged pictures of at least this short side are taken for BT.709, smaller ones for BT.601.
 HD_SHORT_SIDE = 720
 #: ffprobe's JSON of one stream, or of the whole file.
@@ -108,6 +114,8 @@ class Probe:
             container=described["format"].get("format_name", ""),
             video=_video(video, packets, described) if video else None,
             audio=_audio(audio, packets) if audio else None,
+            text=ask.texts(described, packets),
+            chapters=tuple(_chapters(described)),
             warnings=tuple(ask.warnings),
         )
         length = source.end_seconds - source.start_seconds
@@ -146,7 +154,7 @@ class _Asker:
             described = {}
         if ended.status != 0 or not described.get("streams"):
             raise _unreadable(" ".join(ended.stderr).lower())
-        return {"format": described.get("format", {}), "streams": described["streams"]}
+        return {name: described.get(name, empty) for name, empty in (("format", {}), ("streams", []), ("chapters", []))}
 
     def packets(self, streams: list[_Fields]) -> dict[int, Packets]:
         """Packet times by stream index; streams without a timed packet are left out."""
@@ -179,11 +187,27 @@ class _Asker:
             self.warnings.append(f"The {kind} stream {stream['index']} cannot be decoded and was left out.")
         return None
 
+    def texts(self, described: _Fields, packets: dict[int, Packets]) -> tuple[TextStream, ...]:
+        """The subtitles that come out as text; a track without a cue is none."""
+        found: list[TextStream] = []
+        for stream in described["streams"]:
+            index, codec = stream["index"], stream.get("codec_name", "")
+            if stream.get("codec_type") != "subtitle" or index not in packets:
+                continue
+            if codec in BITMAP_SUBTITLES:
+                self.warnings.append(f"The subtitles in stream {index} are pictures, not text, and were left out.")
+            elif len(found) == MOST_TEXTS or not self._decodes(stream):
+                self.warnings.append(f"The subtitles in stream {index} cannot be decoded and were left out.")
+            else:
+                found.append(TextStream(index, codec, _tag(stream, "language", "und"), _tag(stream, "title")))
+        return tuple(found)
+
     def _decodes(self, stream: _Fields) -> bool:
         checksums: list[str] = []
         kind = stream["codec_type"][0]
         command = commands.trial(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], kind)
-        self._call(command, lambda line: checksums.append(line) if line and not line.startswith("#") else None)
+        headings = ("#", "WEBVTT")
+        self._call(command, lambda line: checksums.append(line) if line and not line.startswith(headings) else None)
         return bool(checksums)
 
 
@@ -260,10 +284,26 @@ def _audio(stream: _Fields, packets: dict[int, Packets]) -> AudioStream:
         codec=stream.get("codec_name", ""),
         channels=int(stream.get("channels", 2)),
         sample_rate=int(stream.get("sample_rate", 48_000)),
-        language=stream.get("tags", {}).get("language", "und"),
+        language=_tag(stream, "language", "und"),
         start_seconds=times.start_seconds,
         end_seconds=times.end_seconds,
+        title=_tag(stream, "title"),
     )
+
+
+def _chapters(described: _Fields) -> Iterator[Chapter]:
+    """Named parts that make sense: damaged files list thousands without a length."""
+    for number, chapter in enumerate(described["chapters"][:MOST_CHAPTERS], start=1):
+        base = _ratio(chapter.get("time_base", "")) or Fraction(1)
+        start, end = Fraction(chapter.get("start", 0)) * base, Fraction(chapter.get("end", 0)) * base
+        if start < end:
+            yield Chapter(_tag(chapter, "title", f"Chapter {number}"), start, end)
+
+
+def _tag(fields: _Fields, name: str, default: str = "") -> str:
+    """A word that somebody typed into the file: printable, and no longer than a line."""
+    said = "".join(letter for letter in str(fields.get("tags", {}).get(name, "")) if letter.isprintable())
+    return said.strip()[:LONGEST_TAG] or default
 
 
 def _quarter_turned(stream: _Fields) -> bool:

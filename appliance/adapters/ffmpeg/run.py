@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import sandbox
@@ -50,6 +50,16 @@ class Ended:
     @property
     def last_words(self) -> str:
         return " / ".join(self.stderr[-3:])[-500:]
+
+
+def together(runs: list[Ended]) -> Ended:
+    """Several programs as one, one after another; the first one's status and words."""
+    return replace(
+        runs[0],
+        cpu_seconds=sum(ended.cpu_seconds for ended in runs),
+        wall_seconds=sum(ended.wall_seconds for ended in runs),
+        peak_memory_bytes=max(ended.peak_memory_bytes for ended in runs),
+    )
 
 
 class Watch:

@@ -1,0 +1,66 @@
+"""What lies beside a chunk's segments: the storyboard's sheets, the poster, the subtitles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.adapters.ffmpeg import commands
+from appliance.domain.errors import Transient
+from appliance.domain.media import Rendition
+from appliance.domain.plan import Chunk, Mode, Plan
+from appliance.streams import webvtt
+from appliance.streams.segments import Extra, Kind
+
+#: Makes `poster.jpg` from what was encoded of a rung: of its key frames that are not black, or of any.
+MakePoster = Callable[[Rendition, bool], object]
+
+
+def beside(plan: Plan, chunk: Chunk, directory: Path, target: Path, make_poster: MakePoster) -> tuple[Extra, ...]:
+    """Move or make what belongs into `target`, from what the chunk's run left in `directory`."""
+    if chunk.mode is Mode.TEXT:
+        return _text(plan, directory, target)
+    if chunk.mode is Mode.SOUND:
+        return () if plan.video else (_moved(directory / commands.POSTER, target, Kind.POSTER),)
+    sheets = _sheets(plan, chunk, directory, target)
+    if chunk.first_frame:
+        return sheets
+    rung = _poster_rung(plan)
+    make_poster(rung, False)
+    if not (directory / commands.POSTER).exists():  # all of it is black
+        make_poster(rung, True)
+    return (*sheets, _moved(directory / commands.POSTER, target, Kind.POSTER))
+
+
+def _sheets(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[Extra, ...]:
+    numbers = range(1, plan.storyboard.sheets(chunk) + 1 if plan.storyboard else 1)
+    return tuple(_moved(directory / f"sprite_{number:05d}.jpg", target, Kind.SPRITE) for number in numbers)
+
+
+def _poster_rung(plan: Plan) -> Rendition:
+    """The highest that a poster need not be scaled down from."""
+    assert plan.video is not None
+    rungs = plan.video.rungs
+    return next((rung for rung in rungs if min(rung.width, rung.height) <= commands.POSTER_SHORT), rungs[-1])
+
+
+def _text(plan: Plan, directory: Path, target: Path) -> tuple[Extra, ...]:
+    """One WebVTT file for the whole presentation per track."""
+    found = []
+    for track in plan.text:
+        raw = directory / f"{track.name}.raw"
+        said = raw.read_text("utf-8", errors="replace") if raw.exists() else ""
+        raw.unlink(missing_ok=True)
+        text = webvtt.moved(said, lambda seconds: seconds - commands.TEXT_LEAD, plan.grid.duration_seconds)
+        data = text.encode()
+        (target / f"{track.name}.vtt").write_bytes(data)
+        found.append(Extra(f"{track.name}.vtt", Kind.TEXT, len(data), track.name))
+    return tuple(found)
+
+
+def _moved(made: Path, target: Path, kind: Kind) -> Extra:
+    if not made.exists():
+        raise Transient(f"The encoder wrote no {made.name}.", code="encode_failed")
+    size = made.stat().st_size
+    made.replace(target / made.name)
+    return Extra(made.name, kind, size)
