@@ -134,6 +134,15 @@ class Ffmpeg:
 
 
 @dataclass(frozen=True)
+class Sandbox:
+    required: bool = False
+    landlock: bool = True
+    seccomp: bool = True
+    readable: tuple[str, ...] = ()
+    file_bytes: int = 64 * 1024**3
+
+
+@dataclass(frozen=True)
 class Encode:
     preset: str = "veryfast"
     ladder: tuple[LadderStep, ...] = DEFAULT_LADDER
@@ -177,6 +186,7 @@ class Config:
     pool: Pool = field(default_factory=Pool)
     workspace: Workspace = field(default_factory=Workspace)
     ffmpeg: Ffmpeg = field(default_factory=Ffmpeg)
+    sandbox: Sandbox = field(default_factory=Sandbox)
     encode: Encode = field(default_factory=Encode)
     web: Web = field(default_factory=Web)
     cloudwatch: CloudWatch = field(default_factory=CloudWatch)
@@ -257,7 +267,7 @@ Inconsistency = tuple[Where, str]
 
 def inconsistencies(config: Config) -> Iterator[Inconsistency]:
     """Every setting that cannot be, by itself or beside another, and what to do about it."""
-    for rule in (_numbers, _database, _queue, _storage, _addresses, _times, _pool, _encode, _words):
+    for rule in (_numbers, _database, _queue, _storage, _addresses, _times, _pool, _sandbox, _encode, _words):
         yield from rule(config)
 
 
@@ -343,6 +353,14 @@ def _pool(config: Config) -> Iterator[Inconsistency]:
         yield ("pool", "encoders"), "must be `auto` or a whole number"
     if pool.backoff_first_seconds > pool.backoff_cap_seconds:
         yield ("pool", "backoff_first_seconds"), "must not be over backoff_cap_seconds"
+
+
+def _sandbox(config: Config) -> Iterator[Inconsistency]:
+    sandbox = config.sandbox
+    if sandbox.required and not (sandbox.landlock and sandbox.seccomp):
+        yield ("sandbox", "required"), "wants every layer, and one of them is set to false"
+    if not all(Path(path).is_absolute() and path != "/" for path in sandbox.readable):
+        yield ("sandbox", "readable"), "must hold absolute paths of directories, and not `/`"
 
 
 def _encode(config: Config) -> Iterator[Inconsistency]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run, together
+from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
@@ -36,11 +37,12 @@ class Rules:
     stall_seconds: float
     deadline_factor: float
     min_deadline_seconds: float
+    cage: Cage = field(default_factory=Cage)
 
     def limits(self, media_seconds: float) -> Limits:
         """The bounds of one step over this much media."""
         deadline = max(self.min_deadline_seconds, self.deadline_factor * media_seconds)
-        return Limits(deadline, self.stall_seconds, self.memory_bytes)
+        return Limits(deadline, self.stall_seconds, self.memory_bytes, self.cage)
 
 
 @dataclass(frozen=True)

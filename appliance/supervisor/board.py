@@ -43,6 +43,8 @@ class Board:
     oldest_due_seconds: float | None = None
     recent: tuple[dict[str, Any], ...] = ()
     reconciled_at: float | None = None
+    #: Layers of ffmpeg's cage → whether they hold on this host; empty until tried.
+    sandbox: dict[str, bool] = field(default_factory=dict)
     #: Lines about ourselves that an operator should see, by topic.
     notices: dict[str, str] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ class Board:
             "backlog": self.backlog,
             "oldest_due_seconds": self.oldest_due_seconds,
             "recent": self.recent,
+            "sandbox": self.sandbox,
             "dependencies": {name: seconds is None for name, seconds in down.items()},
         }
 

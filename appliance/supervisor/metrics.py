@@ -144,6 +144,9 @@ def _gauges(board: Board) -> list[Family]:
         _gauge("slots", "Encoder slots by state.", "state", states),
         _gauge("draining", "1 while the supervisor is leaving.", "", {"": float(board.draining)}),
     ]
+    if board.sandbox:
+        layers = {name: float(holds) for name, holds in board.sandbox.items()}
+        gauges.append(_gauge("sandbox_layer", "1 if this layer of ffmpeg's cage holds here.", "layer", layers))
     if board.backlog is not None:
         videos = {status: float(number) for status, number in board.backlog.items()}
         gauges += [

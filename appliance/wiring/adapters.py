@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance.adapters import aws
+from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.postgres.chunks import Chunks
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import Leases
@@ -62,6 +63,18 @@ def storage(config: Config) -> S3:
 
 def source_storage(config: Config) -> S3:
     return S3(aws_client(config, "s3"), config.storage.source_bucket or config.storage.bucket)
+
+
+def cage(config: Config) -> Cage:
+    """What every ffmpeg and ffprobe runs in."""
+    settings = config.sandbox
+    return Cage(
+        landlock=settings.landlock,
+        seccomp=settings.seccomp,
+        required=settings.required,
+        readable=settings.readable,
+        file_bytes=settings.file_bytes,
+    )
 
 
 def aws_client(config: Config, service: str) -> Any:

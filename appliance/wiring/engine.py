@@ -15,6 +15,7 @@ from appliance.encoder.chunk import Rules
 from appliance.encoder.missing import Workshop
 from appliance.encoder.pipeline import Fetched, Layout, Pipeline
 from appliance.encoder.ports import ChunkStore, Job, Storage
+from appliance.wiring import adapters
 
 
 def pipeline(
@@ -53,4 +54,5 @@ def rules(config: Config) -> Rules:
         stall_seconds=ffmpeg.stall_seconds,
         deadline_factor=ffmpeg.deadline_factor,
         min_deadline_seconds=ffmpeg.min_deadline_seconds,
+        cage=adapters.cage(config),
     )

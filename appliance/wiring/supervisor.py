@@ -8,9 +8,13 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+import structlog
 
 from appliance import log
 from appliance.adapters.cloudwatch import CloudWatch
+from appliance.adapters.ffmpeg.sandbox import self_test
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.reports import Reports
 from appliance.adapters.postgres.sweeps import Sweeps
@@ -40,16 +44,34 @@ def run(config: Config) -> int:
     validate_for_run(config)
     log.configure(config.log.level)
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: then the journal shows where every thread stood (F43)
+    layers = tried(config)
     start_fork_server(PRELOAD)
     from appliance.wiring import encoder  # noqa: PLC0415 - after the fork server, whose start wants a bare process
 
-    return build(config, encoder.main).run()
+    return build(config, encoder.main, sandbox=layers).run()
 
 
-def build(config: Config, entry: Entry, environment: Mapping[str, str] = os.environ) -> Supervisor:
-    """`entry(config, slot, connection)` is what each child runs."""
+def tried(config: Config) -> dict[str, bool]:
+    """The layers of ffmpeg's cage that hold on this host, said once. Raises ConfigError when they must and do not."""
+    layers = self_test(adapters.cage(config))
+    missing = [name for name, holds in layers.items() if not holds]
+    if missing:
+        hint = "ffmpeg runs with fewer walls around it. A kernel with Landlock and seccomp has them all."
+        structlog.get_logger().warning("SANDBOX", missing=missing, hint=hint, **layers)
+    else:
+        structlog.get_logger().info("SANDBOX", **layers)
+    return layers
+
+
+def build(
+    config: Config,
+    entry: Entry,
+    environment: Mapping[str, str] = os.environ,
+    sandbox: Mapping[str, bool] = MappingProxyType({}),
+) -> Supervisor:
+    """`entry(config, slot, connection)` is what each child runs; `sandbox` what `tried` found."""
     clock = time.monotonic
-    board = Board(started_at=clock(), ticked_at=clock())
+    board = Board(started_at=clock(), ticked_at=clock(), sandbox=dict(sandbox))
     metrics = Metrics()
     dependencies = Dependencies(clock, metrics.count)
     files = TokenFiles(runtime_directory(config, environment))

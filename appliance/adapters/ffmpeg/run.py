@@ -11,10 +11,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance.adapters.ffmpeg import sandbox
+from appliance.adapters.ffmpeg import cage, sandbox
 from appliance.domain.errors import Transient
 
 #: How often a running program is looked at: a lost lease ends it at most this much later.
@@ -35,6 +35,7 @@ class Limits:
     deadline_seconds: float
     stall_seconds: float
     memory_bytes: int
+    cage: sandbox.Cage = field(default_factory=sandbox.Cage)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
 
     `on_line` sees each line of stdout. `check` is called every POLL_SECONDS; what it raises (LeaseLost, Cancelled,
     Draining) kills the program and passes through. Raises Transient `encode_stalled` past the deadline or a stall
-    (F33).
+    (F33), and `encode_failed` when the program could not be started in its cage.
     """
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -96,7 +97,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
         if on_line is not None:
             on_line(line)
 
-    with _started(command, directory, limits.memory_bytes) as process, selectors.DefaultSelector() as selector:
+    with _started(command, directory, limits) as (process, ready), selectors.DefaultSelector() as selector:
         assert process.stdout is not None
         assert process.stderr is not None
         selector.register(process.stdout, selectors.EVENT_READ, _Lines(stdout_line))
@@ -106,6 +107,8 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
             check()
             _refuse_standstill(command, watch, started, limits)
         status, usage = _reap(process, check, started, limits)
+        if os.read(ready, 2) != cage.READY:  # never to be taken for a word of the program about its input
+            raise Transient(f"{Path(command[0]).name} could not be started in its sandbox.", details=" / ".join(tail))
     return Ended(
         status=status,
         stderr=tuple(tail),
@@ -116,20 +119,32 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
 
 
 @contextmanager
-def _started(command: list[str], directory: Path, memory_bytes: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The program in its own process group; the group is killed and reaped whatever happens inside."""
-    process = subprocess.Popen(
-        sandbox.caged(command, memory_bytes),
-        cwd=directory,
-        env=sandbox.environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+def _started(command: list[str], directory: Path, limits: Limits) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The program in its own process group, which is killed and reaped whatever happens inside.
+
+    With it the descriptor that says, once it has ended, whether it was started at all.
+    """
+    ready, writing = os.pipe()
     try:
-        yield process
+        process = subprocess.Popen(
+            sandbox.caged(command, limits.cage, limits.memory_bytes, writing),
+            cwd=directory,
+            env=sandbox.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=(writing,),
+        )
+    except BaseException:
+        os.close(ready)
+        raise
     finally:
+        os.close(writing)
+    try:
+        yield process, ready
+    finally:
+        os.close(ready)
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

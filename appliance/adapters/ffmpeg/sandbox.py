@@ -1,6 +1,33 @@
-"""What a decoder of strangers' files may reach: no credentials, bounded memory, and death with its parent."""
+"""What a decoder of strangers' files may reach: no credentials, no network, its own directory, bounded memory."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.adapters.ffmpeg import cage
+from appliance.domain.errors import ConfigError
+
+#: What self_test answers for, and the metric's label values. The first two cannot be missing on Linux ≥ 3.5.
+LAYERS = ("no_new_privs", "rlimits", "landlock", "seccomp")
+
+
+@dataclass(frozen=True)
+class Cage:
+    """What an operator may set. `readable`: directories that an ffmpeg of one's own loads things from."""
+
+    landlock: bool = True
+    seccomp: bool = True
+    #: Rather no program at all than one without a layer.
+    required: bool = False
+    readable: tuple[str, ...] = ()
+    #: The largest file that one program may write.
+    file_bytes: int = 64 * 1024**3
 
 
 def environment() -> dict[str, str]:
@@ -8,17 +35,47 @@ def environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-def caged(command: list[str], memory_bytes: int) -> list[str]:
-    """The command behind util-linux's two small exec wrappers; both replace themselves, so the PID stays.
+def caged(command: list[str], rules: Cage, memory_bytes: int, ready: int) -> list[str]:
+    """The command behind the exec wrapper, which replaces itself, so the PID stays.
 
-    The death signal follows the *thread* that starts the program: it must be the one that waits for it.
+    The wrapper writes cage.READY and nothing else into the inherited descriptor `ready` when the program could be
+    started. The program dies with the *thread* that starts it: it must be the one that waits for it.
     """
+    layers = [name for name in ("landlock", "seccomp") if getattr(rules, name)]
+    program = shutil.which(command[0]) or command[0]
+    own = Path(program).resolve()
+    readable = [str(own), str(own.parent.parent / "lib"), *rules.readable]  # a build of one's own has its lib there
+    start = "import sys; sys.path.append(sys.argv.pop(1)); import cage; cage.main(sys.argv[1:])"
     return [
-        "setpriv",
-        "--pdeathsig", "KILL",  # a killed encoder leaves no ffmpeg behind (F31)
-        "--no-new-privs",  # nothing it could exec has more rights than it
-        "prlimit",
-        f"--as={memory_bytes}",  # an 875 kB picture can ask for gigabytes (F46)
-        "--core=0",  # a core dump would fill the scratch disk with somebody's lecture
-        *command,
-    ]  # fmt: skip
+        *[sys.executable, "-I", "-S", "-c", start, str(Path(cage.__file__).parent)],
+        *[str(ready), str(os.getpid()), str(memory_bytes), str(rules.file_bytes), ",".join(layers)],
+        *["required" if rules.required else "-", *readable, "--", program, *command[1:]],
+    ]
+
+
+def self_test(rules: Cage) -> dict[str, bool]:
+    """Layer of LAYERS → whether it holds: a caged process really tries to read, write and connect where it must not.
+
+    Raises ConfigError when no program can be started in the cage, be it that a required layer is missing.
+    """
+    with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as inside:
+        canary = Path(outside, "canary")
+        canary.touch()
+        reading, writing = os.pipe()
+        try:
+            done = subprocess.run(
+                caged(["--try", str(canary), str(Path(outside, "written"))], rules, 1 << 30, writing),
+                check=False,
+                capture_output=True,
+                text=True,
+                cwd=inside,
+                env=environment(),
+                pass_fds=(writing,),
+                timeout=60,
+            )
+        finally:
+            os.close(reading)
+            os.close(writing)
+    if done.returncode != 0:
+        raise ConfigError([f"ffmpeg cannot be started in its sandbox here: {done.stderr.strip()[-300:]}"])
+    return {name: state == "1" for name, _, state in (word.partition("=") for word in done.stdout.split())}

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from appliance.adapters.ffmpeg.run import Limits, run
+from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.domain.errors import LeaseLost, Transient
 
-GENEROUS = Limits(deadline_seconds=30, stall_seconds=30, memory_bytes=1 << 30)
+#: For programs in Python, wherever it is installed.
+CAGE = Cage(readable=(sys.base_prefix,))
+GENEROUS = Limits(deadline_seconds=30, stall_seconds=30, memory_bytes=1 << 30, cage=CAGE)
 
 
 def ok() -> None:
@@ -24,6 +27,11 @@ def ok() -> None:
 
 def shell(script: str) -> list[str]:
     return ["/bin/sh", "-c", script]
+
+
+def python(script: str) -> list[str]:
+    """What waits: a caged shell cannot, because `sleep` would be a process of its own."""
+    return [str(Path(sys.executable).resolve()), "-I", "-S", "-c", script]
 
 
 def test_a_program_that_ends_tells_how(tmp_path: Path) -> None:
@@ -41,26 +49,26 @@ def test_a_program_that_ends_tells_how(tmp_path: Path) -> None:
 
 
 def test_f33_a_program_whose_output_time_stands_still_is_killed(tmp_path: Path) -> None:
-    script = "while :; do echo out_time_us=1000; sleep 0.05; done"
+    script = "import time\nwhile True: print('out_time_us=1000', flush=True); time.sleep(0.05)"
     with pytest.raises(Transient, match="no progress") as caught:
-        run(shell(script), directory=tmp_path, limits=Limits(30, 0.6, 1 << 30), check=ok)
+        run(python(script), directory=tmp_path, limits=Limits(30, 0.6, 1 << 30, CAGE), check=ok)
     assert caught.value.code == "encode_stalled"
 
 
 def test_f34_every_step_has_a_deadline(tmp_path: Path) -> None:
-    script = "n=0; while :; do n=$((n+1)); echo out_time_us=$n; sleep 0.05; done"
+    script = "import time\nfor n in range(9999): print(f'out_time_us={n}', flush=True); time.sleep(0.05)"
     with pytest.raises(Transient, match="still running"):
-        run(shell(script), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30), check=ok)
+        run(python(script), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30, CAGE), check=ok)
 
 
 def test_a_program_that_closes_its_output_and_stays_is_killed(tmp_path: Path) -> None:
     with pytest.raises(Transient, match="did not end"):
-        run(shell("exec >&- 2>&-; sleep 60"), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30), check=ok)
+        run(shell("exec >&- 2>&- sleep 60"), directory=tmp_path, limits=Limits(0.6, 30, 1 << 30), check=ok)
 
 
 def test_undrained_stderr_cannot_block_it(tmp_path: Path) -> None:
     ended = run(
-        [sys.executable, "-c", "import sys; sys.stderr.write('x' * 5_000_000); sys.stderr.write('\\nlast\\n')"],
+        python("import sys; sys.stderr.write('x' * 5_000_000); sys.stderr.write('\\nlast\\n')"),
         directory=tmp_path,
         limits=GENEROUS,
         check=ok,
@@ -80,7 +88,7 @@ def test_what_check_raises_kills_the_whole_group_and_passes_through(tmp_path: Pa
         run(
             shell(script),
             directory=tmp_path,
-            limits=GENEROUS,
+            limits=Limits(30, 30, 1 << 30, Cage(seccomp=False)),  # with it there is no group: nothing can fork
             check=lost,
             on_line=lambda line: pids.append(int(line)),
         )
@@ -108,7 +116,7 @@ def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pyte
 
 
 def test_f46_memory_is_bounded(tmp_path: Path) -> None:
-    ended = run([sys.executable, "-c", "b'x' * (2 << 30)"], directory=tmp_path, limits=GENEROUS, check=ok)
+    ended = run(python("b'x' * (2 << 30)"), directory=tmp_path, limits=GENEROUS, check=ok)
     assert ended.status != 0
     assert "MemoryError" in ended.last_words
 
