@@ -356,10 +356,9 @@ def _pool(config: Config) -> Iterator[Inconsistency]:
 
 
 def _sandbox(config: Config) -> Iterator[Inconsistency]:
-    sandbox = config.sandbox
-    if sandbox.required and not (sandbox.landlock and sandbox.seccomp):
+    if config.sandbox.required and not (config.sandbox.landlock and config.sandbox.seccomp):
         yield ("sandbox", "required"), "wants every layer, and one of them is set to false"
-    if not all(Path(path).is_absolute() and path != "/" for path in sandbox.readable):
+    if not all(Path(path).is_absolute() and path != "/" for path in config.sandbox.readable):
         yield ("sandbox", "readable"), "must hold absolute paths of directories, and not `/`"
 
 
