@@ -14,22 +14,31 @@ WIDTH, HEIGHT = 320, 180
 WHITE, BLACK, MIDDLE = b"\xeb", b"\x10", 125
 
 
-def numbered(path: Path, *, rate: str, frames: int, audio: bool = True, options: Iterable[str] = ()) -> Path:
+def numbered(
+    path: Path,
+    *,
+    rate: str,
+    frames: int,
+    audio: bool = True,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    options: Iterable[str] = (),
+) -> Path:
     """A recording whose frame n shows n as BITS bars. `rate` as ffmpeg takes it (`30000/1001`)."""
+    width, height = size
     sound = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-shortest", "-c:a", "aac"] if audio else []
     command = [
         *[tools.find().ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray"],
-        *["-s", f"{WIDTH}x{HEIGHT}", "-r", rate, "-i", "pipe:0", *sound],
+        *["-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0", *sound],
         *["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-bf", "2", "-g", "120", "-pix_fmt", "yuv420p"],
         *options,
         str(path),
     ]
-    bar = WIDTH // BITS
+    bar = width // BITS
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
         for number in range(frames):
             row = b"".join((WHITE if number >> bit & 1 else BLACK) * bar for bit in range(BITS))
-            process.stdin.write(row.ljust(WIDTH, BLACK) * HEIGHT)
+            process.stdin.write(row.ljust(width, BLACK) * height)
     assert process.returncode == 0
     return path
 

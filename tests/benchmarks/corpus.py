@@ -102,15 +102,15 @@ def scratch_bytes(config: Config, source_bytes: int, outcome: Outcome) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """0: nothing unexpected; 1: something; 2: there is no corpus to measure."""
-    options = _options(arguments)
+    chosen = options(arguments)
     try:
-        entries = _selected(options)
+        entries = selected(chosen)
     except BadManifest as error:
         sys.stderr.write(f"{error}\n")
         return 2
     _leave_real_accounts(os.environ)
-    with tempfile.TemporaryDirectory(prefix="corpus-", dir=options.scratch) as directory:
-        return measure(entries, Path(directory), options)
+    with tempfile.TemporaryDirectory(prefix="corpus-", dir=chosen.scratch) as directory:
+        return measure(entries, Path(directory), chosen)
 
 
 def measure(
@@ -139,7 +139,7 @@ def measure(
     return _sum_up(lines, unexpected, canary, time.monotonic() - began, options)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
+def options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./install.sh bench corpus", description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="holds MANIFEST.tsv and what it names")
     parser.add_argument("--json", action="store_true", help="one object for each file, and one that sums up")
@@ -152,12 +152,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where streams are made (default: TMPDIR)")
     parser.add_argument("--give-up-seconds", type=float, default=14_400.0, metavar="N", help="for one file, one way")
-    options = parser.parse_args(arguments)
-    options.ways = ("encode", "appliance") if options.way == "both" else (options.way,)
-    return options
+    chosen = parser.parse_args(arguments)
+    chosen.ways = ("encode", "appliance") if chosen.way == "both" else (chosen.way,)
+    return chosen
 
 
-def _selected(options: argparse.Namespace) -> list[Entry]:
+def selected(options: argparse.Namespace) -> list[Entry]:
     if options.folder is None:
         raise BadManifest("Which corpus? ./install.sh bench corpus FOLDER, a folder with a MANIFEST.tsv.")
     entries = [

@@ -1,4 +1,4 @@
-"""A stream played in a real browser, to its end."""
+"""Streams played in a real browser, to their end, by the players that platforms use."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ import pytest
 
 HERE = Path(__file__).parent
 CHROMIUM = Path("/usr/bin/chromium")
+PACKAGES = ("playwright-core", "hls.js", "shaka-player", "dashjs")
+#: For all plays of one call; a play's own deadline is shorter.
+DEADLINE_SECONDS = 240
 
 
-def play(site: str, player: str) -> dict[str, Any]:
-    """What happened when `site`master.m3u8 was played (see play.mjs). Skips where browser or packages are missing."""
+def play(site: str, player: str, **what: Any) -> dict[str, Any]:
+    """What happened when the stream at `site` was played. Skips where browser or packages are missing."""
+    return play_all([{"site": site, "player": player, **what}])[0]
+
+
+def play_all(plays: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same for several in one browser, some of them at once (see play.mjs for what a play takes)."""
     node, modules = shutil.which("node"), Path(os.environ.get("BROWSER_MODULES") or HERE / "node_modules")
     if not CHROMIUM.exists() or node is None:
         pytest.skip("chromium or node is not installed")
-    if not (modules / "playwright-core").is_dir() or not (modules / "hls.js").is_dir():
-        pytest.skip("playwright-core and hls.js are not installed (npm ci in tests/browser)")
+    if missing := [name for name in PACKAGES if not (modules / name).is_dir()]:
+        pytest.skip(f"{', '.join(missing)} not installed (npm ci in tests/browser)")
     done = subprocess.run(
-        [node, str(HERE / "play.mjs"), str(modules), site, player],
+        [node, str(HERE / "play.mjs"), str(modules)],
+        input=json.dumps(plays),
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=DEADLINE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    return [json.loads(line) for line in done.stdout.splitlines()]
