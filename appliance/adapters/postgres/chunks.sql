@@ -1,5 +1,6 @@
 -- Who encodes which chunk of the current plan. A chunk's lease is its own: renew, done and release carry the chunk's
 -- token and the plan, never the owner's token, so that assistants survive a change of owner (F51).
+-- Only a RUNNING chunk has a leased_until (the table's CHECK), and a TODO one is never `assisted`.
 -- Statements and fragments as in leases.sql.
 
 -- name: adopt
@@ -31,13 +32,12 @@ WITH
 -- taken by the same call, whose answer was lost.
 -- The video's row is read, not locked: an owner that is just losing it takes a chunk that its successor takes back.
 free AS (
-    SELECT c.video_id, c.plan, c.number, v.lease_epoch,
-           c.state = 'RUNNING' AND c.assisted AS assistant_lost
+    SELECT c.video_id, c.plan, c.number, v.lease_epoch, c.assisted AS assistant_lost
     FROM {video} AS v
     JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
     WHERE v.id = %(video_id)s AND v.status = 'PROCESSING' AND v.lease_token = %(owner_token)s
       AND (c.state = 'TODO'
-           OR c.state = 'RUNNING' AND c.leased_until < now()
+           OR c.leased_until < now()
            OR c.state = 'RUNNING' AND NOT c.assisted AND c.epoch < v.lease_epoch
            OR c.state = 'RUNNING' AND c.token = %(token)s)
     ORDER BY c.token IS NOT DISTINCT FROM %(token)s::uuid DESC, c.number
@@ -51,14 +51,13 @@ WITH
 -- A chunk of a video that somebody else owns: same ffmpeg, not cancelled, and no video waits for an encoder of its own.
 -- One that two assistants did not survive is left to the owner, so that max_losses ends it (F54).
 free AS (
-    SELECT c.video_id, c.plan, c.number, v.lease_epoch,
-           c.state = 'RUNNING' AND c.assisted AS assistant_lost
+    SELECT c.video_id, c.plan, c.number, v.lease_epoch, c.assisted AS assistant_lost
     FROM {video} AS v
     JOIN {plan} AS p ON p.video_id = v.id AND p.fingerprint = v.plan AND p.build = %(build)s
     JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
     WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
-      AND (c.state = 'TODO' OR c.state = 'RUNNING' AND c.leased_until < now())
-      AND c.assistant_losses + (c.state = 'RUNNING' AND c.assisted)::integer < %(max_assistants)s
+      AND (c.state = 'TODO' OR c.leased_until < now())
+      AND c.assistant_losses + c.assisted::integer < %(max_assistants)s
       AND NOT EXISTS (
           SELECT FROM {video} AS waiting
           WHERE waiting.status = 'UPLOADED' AND coalesce(waiting.run_after, '-infinity') <= now()

@@ -243,7 +243,8 @@ ended AS (
         updated_at = now()
     FROM held
     WHERE v.id = held.id
-    RETURNING v.id, v.status
+    RETURNING v.id AS video_id, held.tenant_id, held.file_key, held.token,
+              held.leased_by AS prev_leased_by, held.leased_until AS prev_leased_until, v.status
 ),
 -- The attempt is closed exactly once, in the statement that ended its lease.
 closed AS (
@@ -254,14 +255,9 @@ closed AS (
         error_reason = coalesce(held.error_reason, held.note),
         receipt = %(receipt)s::jsonb
     FROM held
-    JOIN ended ON ended.id = held.id
     WHERE a.token = held.token
 )
-SELECT held.id AS video_id, held.tenant_id, held.file_key, held.token,
-       held.leased_by AS prev_leased_by, held.leased_until AS prev_leased_until, ended.status
-FROM held
-JOIN ended ON ended.id = held.id
-ORDER BY held.id
+SELECT * FROM ended ORDER BY video_id
 
 -- name: attempt
 -- How an attempt ended decides for an owner whose write changed no row (F12): it may have been its own.
