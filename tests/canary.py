@@ -1,9 +1,13 @@
-"""A server that nobody may reach: it counts who does."""
+"""A server that nobody may reach and a file that nobody may read: they tell who does."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import select
 import socket
 import threading
+from pathlib import Path
 from typing import Self
 
 
@@ -34,3 +38,31 @@ class CanaryServer:
             last.sendall(b"end")
         self._thread.join(10)
         self._socket.close()
+
+
+class CanaryFile:
+    """Watched by inotify(7): every open, by whatever name, is seen."""
+
+    OPENED = 0x20
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path = path
+        path.write_bytes(content)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._watcher = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if libc.inotify_add_watch(self._watcher, os.fsencode(path), self.OPENED) < 0:
+            raise OSError(ctypes.get_errno(), "inotify_add_watch")
+
+    @property
+    def opened(self) -> bool:
+        """Since it was asked last."""
+        found = bool(select.select([self._watcher], [], [], 0)[0])
+        if found:
+            os.read(self._watcher, 4096)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._watcher)

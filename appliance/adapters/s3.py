@@ -25,6 +25,8 @@ READ_BYTES = MIB
 DOWNLOAD_TRIES = 5
 #: The most keys that one DeleteObjects takes.
 DELETE_KEYS = 1000
+#: The longest key, in UTF-8.
+KEY_BYTES = 1024
 #: Cheap, and S3 refuses a body that does not match it.
 CHECKSUM = "CRC32"
 
@@ -134,6 +136,8 @@ class S3:
     @contextmanager
     def _source(self, key: str) -> Iterator[None]:
         """A source that is not there is the upload's fault, unless the whole bucket is not there."""
+        if not 0 < len(key.encode()) <= KEY_BYTES:
+            raise SourceRejected("The name of the uploaded file is empty or too long for S3.", code="source_missing")
         try:
             with self._answering(f"the download of {key}"):
                 yield

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from appliance.adapters.ffmpeg import tools
 from tests.recordings import lecture
@@ -22,6 +25,15 @@ def test_a_recording_becomes_a_stream_whose_result_is_the_last_line(tmp_path: Pa
     assert result["cpu_seconds"] > 0
     assert result["wall_seconds"] > 0
     assert _heights(Path(result["master"])) == {480, 360}
+
+
+@pytest.mark.parametrize("name", ["-y 'it\\'s' \"a?b\"&c=$(id);`d` %s..mp4", "x" * 251 + ".mp4"])
+def test_f47_whatever_the_file_is_called_it_is_encoded_and_nothing_is_named_after_it(tmp_path: Path, name: str) -> None:
+    lecture(tmp_path / "plain.mp4", seconds=1, size="160x90").rename(tmp_path / name)
+    ran = appliance("encode", tmp_path / name, "--out", tmp_path / "out", "--json", "--config", "/dev/null")
+    assert ran.last["outcome"] == "READY"
+    made = [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")]
+    assert [path for path in made if not re.fullmatch(r"[a-z0-9_./-]{1,100}", path)] == []
 
 
 def test_without_a_terminal_people_get_a_line_a_step_and_the_receipt(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,46 @@ def test_a_source_is_fetched_under_our_own_name(storage, sources, tmp_path: Path
     assert fetched.size_bytes == 100
     assert fetched.etag
     assert job.percents
+
+
+#: F47: names as users and clients make them.
+NAMES = {
+    "quotes": 'lectures/"it\'s" `here`.mp4',
+    "a query": "lectures/what?is=this&that#there.mp4",
+    "a leading dash": "-i.mp4",
+    "an option": "-y -f lavfi -i testsrc",
+    "dots": "../../../etc/passwd",
+    "dots within": "lectures/../../secret/./x.mp4",
+    "a leading slash": "/etc/passwd",
+    "a thousand bytes": "x" * 1020 + ".mp4",
+    "other letters": "강의/ファイル%20%2e%2e%2f +.mp4",
+    "a tab": "a\tb.mp4",
+    "a protocol": "concat:a|b",
+    "a shell": "$(touch pwned);`id`|x.mp4",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_f47_whatever_the_file_is_called_it_is_fetched_under_our_own_name(
+    storage, sources, tmp_path: Path, name
+) -> None:
+    storage.put_bytes(NAMES[name], name.encode(), **TYPE)
+    job = Desk()
+    job.lease = replace(job.lease, file_key=NAMES[name])
+    room = tmp_path / "room"
+    room.mkdir()
+    sources()(job, room)
+    assert (room / "source").read_text() == name
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["room", "room/source"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1025])
+def test_f47_a_key_that_no_object_can_have_ends_the_video(sources, tmp_path, key) -> None:
+    job = Desk()
+    job.lease = replace(job.lease, file_key=key)
+    with pytest.raises(SourceRejected) as caught:
+        sources()(job, tmp_path)
+    assert caught.value.code == "source_missing"
 
 
 def test_f28_a_source_that_is_not_there_is_rejected(sources, tmp_path: Path) -> None:
