@@ -20,15 +20,16 @@ def numbered(
     rate: str,
     frames: int,
     audio: bool = True,
+    sound: str = "sine=frequency=440:sample_rate=48000",
     size: tuple[int, int] = (WIDTH, HEIGHT),
     options: Iterable[str] = (),
 ) -> Path:
-    """A recording whose frame n shows n as BITS bars. `rate` as ffmpeg takes it (`30000/1001`)."""
+    """A recording whose frame n shows n as BITS bars. `rate` and `sound` as ffmpeg takes them (`30000/1001`)."""
     width, height = size
-    sound = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-shortest", "-c:a", "aac"] if audio else []
+    heard = ["-f", "lavfi", "-i", sound, "-shortest", "-c:a", "aac"] if audio else []
     command = [
         *[tools.find().ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray"],
-        *["-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0", *sound],
+        *["-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0", *heard],
         *["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-bf", "2", "-g", "120", "-pix_fmt", "yuv420p"],
         *options,
         str(path),

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def measure(
         if "appliance" in options.ways:
             ended = _through_appliance(present, directory, options, bar, world=world, settings=settings)
         unexpected = 0
-        for line in (*(line for line in lines if line not in present), *ended):
+        for line in chain((line for line in lines if line not in present), ended):
             unexpected += _tell(line, line.unexpected(config), options)
     return _sum_up(lines, unexpected, canary, time.monotonic() - began, options)
 

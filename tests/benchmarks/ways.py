@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -80,12 +80,12 @@ class Disk:
 
 
 def _size(directory: Path) -> int:
+    """Bytes of what lies there; what goes away meanwhile is not counted (os.walk passes over it as well)."""
     total = 0
-    for path in directory.rglob("*"):
-        try:
-            total += path.lstat().st_size if path.is_file() else 0
-        except OSError:  # it is finished with this file
-            continue
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                total += Path(place, name).lstat().st_size
     return total
 
 

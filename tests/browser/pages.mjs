@@ -7,7 +7,10 @@ import { join } from "node:path";
 
 const HLS_JS = `
   const hls = new Hls({ maxBufferLength: buffer, startPosition: 0, detectStallWithCurrentTimeMs: 60000 });
-  hls.on(Hls.Events.ERROR, (_, data) => problems.push(data.details + ": " + (data.error || data.reason || "")));
+  hls.on(Hls.Events.ERROR, (_, data) => {
+    if (data.details === Hls.ErrorDetails.INTERNAL_ABORTED) return; // a seek took back what was under way
+    problems.push(data.details + ": " + (data.error || data.reason || ""));
+  });
   // As a viewer does who turns them on: before the media is there, hls.js turns them off again.
   hls.once(Hls.Events.FRAG_BUFFERED, () => { hls.subtitleTrack = hls.subtitleTracks.length - 1; });
   window.rungs = () => hls.levels.filter(level => level.width).map(level => [level.width, level.height]);

@@ -23,6 +23,9 @@ SMALL = Config(
     )
 )
 SECONDS = 9
+#: What a lecture lasts: 200 segments a rung, where indexes that round drift apart.
+LONG_SECONDS = 1200
+LONG = Config(encode=Encode(ladder=(LadderStep(90, 30, 200_000),), preset="ultrafast"))
 #: (start, end, text) of the subtitled recording.
 CUES = [(0.5, 2.0, "A queue"), (3.0, 5.5, "A lease"), (6.0, 8.0, "A proof")]
 #: The screen stands still from the 10th frame of every twenty on.
@@ -40,6 +43,9 @@ class Stream:
     audio: bool = True
     still: bool = False
     cues: bool = False
+    #: Whether it is played to its end; else only looked into.
+    whole: bool = True
+    seeks: tuple[float, ...] = (7.3, 0.4, 4.02, 8.5, 2.71)
 
     def number_at(self, seconds: float) -> int:
         """The number of the frame that must be on screen then."""
@@ -49,7 +55,7 @@ class Stream:
 
 def streams(directory: Path) -> dict[str, Stream]:
     """One of each kind."""
-    makers = (camera, screen, portrait, audio_only, subtitled)
+    makers = (camera, screen, portrait, audio_only, subtitled, long)
     return {maker.__name__: maker(directory / maker.__name__) for maker in makers}
 
 
@@ -94,6 +100,16 @@ def subtitled(home: Path) -> Stream:
     language = ["-metadata:s:s:0", "language=eng"]
     _ffmpeg("-i", picture, "-i", home / "text.srt", "-map", "0", "-map", "1", "-c", "copy", *language, file)
     return Stream(home / "out", encoded(file, home / "out"), 25, cues=True)
+
+
+def long(home: Path) -> Stream:
+    """A picture a second and silence: cheap to encode, and every second has its number."""
+    home.mkdir()
+    silence = "anullsrc=sample_rate=48000:channel_layout=mono"
+    options = ["-c:a", "flac"]  # quicker to write and to read than AAC
+    file = numbered(home / "long.mkv", rate="1", frames=LONG_SECONDS, sound=silence, size=(160, 90), options=options)
+    seeks = (1190.5, 3.2, 700.3, 903.7, 1198.6)
+    return Stream(home / "out", encoded(file, home / "out", LONG), 1, size=(160, 90), whole=False, seeks=seeks)
 
 
 def encoded(file: Path, out: Path, config: Config = SMALL) -> EncodeResult:

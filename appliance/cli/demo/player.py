@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from appliance.local.port import LOOPBACK
 
@@ -22,7 +23,7 @@ class Player:
 
     def __init__(self, directory: Path) -> None:
         handler = functools.partial(_Files, directory=str(directory))
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), handler)
+        self._server = _Server((LOOPBACK, 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="player", daemon=True)
         self.url = f"http://{LOOPBACK}:{self._server.server_port}/"
 
@@ -36,6 +37,13 @@ class Player:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A player that goes away in the middle of a segment is not news either: it has seeked."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Files(SimpleHTTPRequestHandler):
