@@ -106,5 +106,7 @@ EXIT_DONE = 0
 EXIT_CONFIG = 78
 #: The heartbeat thread hung and cannot be ended: the process gave its job back and makes way for a fresh one.
 EXIT_HEARTBEAT = 75
+#: Something that passes stood in the way of starting: the pool tries again, more slowly each time.
+EXIT_NOT_STARTED = 69
 #: The supervisor went away and the child ended its own work.
 EXIT_ORPHANED = 70

