@@ -23,6 +23,8 @@ POLL_SECONDS = 0.25
 TAIL_LINES = 30
 #: A line longer than this is cut: damaged files make programs print garbage without newlines.
 LINE_BYTES = 8192
+#: Ends that say nothing about the input: the kernel was short of memory, or somebody had a shell.
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 
 Line = Callable[[str], None]
 Check = Callable[[], None]
@@ -86,7 +88,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
 
     `on_line` sees each line of stdout. `check` is called every POLL_SECONDS; what it raises (LeaseLost, Cancelled,
     Draining) kills the program and passes through. Raises Transient `encode_stalled` past the deadline or a stall
-    (F33), and `encode_failed` when the program could not be started in its cage.
+    (F33), and `encode_failed` when the program could not be started in its cage or was killed from outside.
     """
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -109,6 +111,8 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
         status, usage = _reap(process, check, started, limits)
         if os.read(ready, 2) != cage.READY:  # never to be taken for a word of the program about its input
             raise Transient(f"{Path(command[0]).name} could not be started in its sandbox.", details=" / ".join(tail))
+        if -status in FROM_OUTSIDE:  # half a list of packets would be taken for a short recording
+            raise Transient(f"{Path(command[0]).name} was killed by signal {-status}.", details=" / ".join(tail))
     return Ended(
         status=status,
         stderr=tuple(tail),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from appliance.adapters.ffmpeg import tools
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.adapters.ffmpeg.run import Limits
-from appliance.domain.errors import ConfigError, SourceRejected
+from appliance.adapters.ffmpeg.sandbox import Cage
+from appliance.adapters.ffmpeg.tools import Tools
+from appliance.domain.errors import ConfigError, SourceRejected, Transient
 from appliance.domain.media import Source
 from tests.recordings import numbered
 
@@ -28,6 +31,20 @@ def make(directory: Path, *options: str) -> Path:
     command = [tools.find().ffmpeg, "-v", "error", "-y", *options, f"file:{target}"]
     subprocess.run(command, check=True)
     return target
+
+
+@pytest.mark.parametrize("victim", ["show_streams", "packet=stream_index", "framecrc"])
+def test_f32_a_probe_that_is_killed_condemns_no_recording_and_shortens_none(tmp_path: Path, victim: str) -> None:
+    numbered(tmp_path / "source", rate="25", frames=25, options=["-f", "mp4"])
+    real = tools.find()
+    script = '#!/bin/sh\ncase "$*" in *{}*) kill -9 $$ ;; esac\nexec {} "$@"\n'
+    for name, program in (("ffmpeg", real.ffmpeg), ("ffprobe", real.ffprobe)):
+        (tmp_path / name).write_text(script.format(victim, program))
+        (tmp_path / name).chmod(0o755)
+    fragile = Tools(str(tmp_path / "ffmpeg"), str(tmp_path / "ffprobe"), real.build)
+    limits = replace(LIMITS, cage=Cage(readable=(str(tmp_path), real.ffmpeg, real.ffprobe)))
+    with pytest.raises(Transient, match="killed by signal 9"):
+        Probe(fragile, limits, 1 << 26, 3600)(tmp_path, lambda: None, lambda ended: None)
 
 
 def test_times_come_from_packets(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_a_program_that_ends_tells_how(tmp_path: Path) -> None:
     assert ended.peak_memory_bytes > 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_f32_a_program_that_is_killed_from_outside_has_said_nothing_about_its_input(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with pytest.raises(Transient, match=f"killed by signal {number}") as caught:
+        run(shell(f"echo half; kill -{int(number)} $$"), directory=tmp_path, limits=GENEROUS, check=ok)
+    assert caught.value.code == "encode_failed"
+
+
 def test_f33_a_program_whose_output_time_stands_still_is_killed(tmp_path: Path) -> None:
     script = "import time\nwhile True: print('out_time_us=1000', flush=True); time.sleep(0.05)"
     with pytest.raises(Transient, match="no progress") as caught:
