@@ -32,6 +32,7 @@ VERBS = {
     "migrate": "bring the database's schema up to date",
     "config": "show or validate the configuration",
     "encode": "encode one local file into a directory, without any service",
+    "verify": "hold any HLS stream against the rules, by its address or directory",
     "demo": "the whole appliance on an embedded stack, with a sample lecture",
     "version": "the versions of the appliance and of ffmpeg",
 }

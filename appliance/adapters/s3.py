@@ -14,6 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from appliance.domain.errors import SourceRejected, Transient, Unavailable
+from appliance.domain.stored import Absent, Stored
 
 MIB = 1024 * 1024
 #: Larger files go in parts, so that a reset connection costs one part.
@@ -94,12 +95,27 @@ class S3:
         with self._answering(f"the upload of {key}"):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data, **metadata)
 
-    def get(self, key: str) -> bytes:
-        """The whole object, uncompressed. For playlists and other small things."""
-        with self._answering(f"the download of {key}"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            data: bytes = answer["Body"].read()
-        return gzip_format.decompress(data) if answer.get("ContentEncoding") == "gzip" else data
+    def read(self, key: str, span: tuple[int, int] | None = None) -> Stored:
+        """The object uncompressed, or `span` (bytes, offset) of it, with its headers. For small things.
+
+        Raises Absent where it is not there any more, though a list of the bucket had it.
+        """
+        part = {"Range": f"bytes={span[1]}-{span[1] + span[0] - 1}"} if span else {}
+        try:
+            with self._answering(f"the download of {key}"):
+                answer = self._client.get_object(Bucket=self._bucket, Key=key, **part)
+                data: bytes = answer["Body"].read()
+        except Unavailable as error:
+            if _status(error.__cause__) == 404 and self._bucket_exists():
+                raise Absent("it is not in the bucket") from error
+            raise
+        encoding = answer.get("ContentEncoding", "")
+        return Stored(
+            gzip_format.decompress(data) if encoding == "gzip" else data,
+            answer.get("ContentType", ""),
+            answer.get("CacheControl", ""),
+            encoding,
+        )
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Every key that begins with `prefix`, and its size in bytes."""

@@ -34,7 +34,7 @@ def emit(value: Mapping[str, Any]) -> None:
 
 def say(sentence: str = "", *, style: str = "") -> None:
     """A line of text, never wrapped: a path must stay one word for whoever copies it."""
-    console().print(Text(sentence, style), soft_wrap=True)
+    console().print(Text(_clean(sentence), style), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -97,9 +97,13 @@ def on_terminal() -> bool:
 
 def _cell(value: Any) -> Text:
     text = "" if value is None else _when(value) if isinstance(value, dt.datetime) else str(value)
-    # Titles and reasons come from strangers: an escape sequence in them must not reach the terminal.
-    clean = "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    clean = _clean(text)
     return Text(clean, STYLES.get(clean, ""))
+
+
+def _clean(text: str) -> str:
+    """Titles and reasons come from strangers: an escape sequence in them must not reach the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
 
 
 def _when(moment: dt.datetime) -> str:

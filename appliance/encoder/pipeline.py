@@ -17,6 +17,7 @@ from appliance.adapters.ffmpeg.probe import Probe
 from appliance.domain.errors import Transient
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
+from appliance.domain.stored import Stored
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing, Workshop
 from appliance.encoder.patience import insist
@@ -157,7 +158,7 @@ class Pipeline:
         if poster:
             self._workshop.storage.put_bytes(
                 posixpath.join(layout.playlists, POSTER),
-                self._workshop.storage.get(poster),
+                self._workshop.storage.read(poster).data,
                 content_type="image/jpeg",
                 cache_control=PLAYLIST_CACHE,
             )
@@ -175,9 +176,9 @@ class Pipeline:
         """Read everything back from where students will read it."""
         report(job, "prove", (ENCODE_TO + 100) / 2)
 
-        def read(key: str) -> bytes:
+        def read(key: str, span: tuple[int, int] | None) -> Stored:
             job.check()
-            return self._workshop.storage.get(key)
+            return self._workshop.storage.read(key, span)
 
         sizes: dict[str, int] = {}
         for directory in [*(chunk.prefix for chunk in chunks), layout.playlists]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from appliance.domain import events
 from appliance.domain.plan import Plan
 from appliance.domain.receipt import Receipt
+from appliance.domain.stored import Stored
 from appliance.domain.video import ChunkLease, DoneChunk, Lease
 
 
@@ -71,6 +72,6 @@ class Storage(Protocol):
         self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False
     ) -> None: ...
 
-    def get(self, key: str) -> bytes: ...
+    def read(self, key: str, span: tuple[int, int] | None = None) -> Stored: ...
 
     def sizes(self, prefix: str) -> dict[str, int]: ...

@@ -19,10 +19,12 @@ Buffer = bytes | mmap.mmap
 BASE_DATA_OFFSET, DESCRIPTION_INDEX, DEFAULT_DURATION, DEFAULT_SIZE, DEFAULT_FLAGS = 0x1, 0x2, 0x8, 0x10, 0x20
 DEFAULT_BASE_IS_MOOF = 0x020000
 DATA_OFFSET, FIRST_FLAGS, EACH_DURATION, EACH_SIZE, EACH_FLAGS, EACH_COMPOSITION = 0x1, 0x4, 0x100, 0x200, 0x400, 0x800
-#: Sample flags (§8.8.3.1): depends on no other; depends on others and is no sync sample.
-SYNC, NOT_SYNC = 0x0200_0000, 0x0101_0000
+#: Sample flags (§8.8.3.1): depends on no other; depends on others and is no sync sample; the bit that says the latter.
+SYNC, NOT_SYNC, NO_SYNC_BIT = 0x0200_0000, 0x0101_0000, 0x0001_0000
 #: Bytes before the child boxes of a sample entry (§12.1.3, §12.2.3), its own header not counted.
 VIDEO_ENTRY_BYTES, AUDIO_ENTRY_BYTES = 78, 28
+#: Sample entries of H.264 (ISO/IEC 14496-15 §5.4.2.1).
+AVC = (b"avc1", b"avc3")
 #: No decode time is this late, in ticks: three thousand years at 90 kHz.
 LATEST = 1 << 53
 #: H.264 NAL unit types (ITU-T H.264 table 7-1): the slices of a picture, and the slice of an IDR picture.
@@ -44,11 +46,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Init:
-    """What moov says of its only track. `width` and `height` are 0 for sound, `channels` is 0 for pictures."""
+    """What moov says of a track. `width` and `height` are 0 for sound, `channels` is 0 for pictures."""
 
     track_id: int
     timescale: int
-    #: RFC 6381, from the bytes of avcC or esds.
+    #: RFC 6381, from the bytes of avcC or esds; of other formats only the sample entry's four characters.
     codec: str
     width: int
     height: int
@@ -57,6 +59,11 @@ class Init:
     nal_length_bytes: int
     #: trex: duration, size and flags of a sample that says nothing itself.
     defaults: tuple[int, int, int]
+
+    @property
+    def known(self) -> bool:
+        """Whether its codec could be read to the end."""
+        return "." in self.codec
 
 
 class Sample(NamedTuple):
@@ -124,37 +131,68 @@ def _versioned(data: Buffer, box: Box) -> tuple[int, int]:
 
 
 def read_init(data: Buffer) -> Init:
-    """The track of an init segment (or of the head of a fragmented file)."""
-    whole = Box(b"file", 0, 0, len(data))
-    moov = find(data, whole, b"moov")
-    trak, trex = find(data, moov, b"trak"), find(data, moov, b"mvex", b"trex")
+    """The first track of an init segment (or of the head of a fragmented file), which must be H.264 or AAC."""
+    init = read_inits(data)[0]
+    if not init.known:
+        raise BadBoxes("its samples are neither H.264 (avc1) nor AAC (mp4a)")
+    return init
+
+
+def read_inits(data: Buffer) -> list[Init]:
+    """Every track of an init segment, at least one."""
+    moov = find(data, Box(b"file", 0, 0, len(data)), b"moov")
+    mvex = find(data, moov, b"mvex")
+    trexes = {_number(data, "I", box.body + 4): box for box in walk(data, mvex.body, mvex.end) if box.kind == b"trex"}
+    found = [_init(data, box, trexes) for box in walk(data, moov.body, moov.end) if box.kind == b"trak"]
+    if not found:
+        raise BadBoxes("there is no trak in its moov")
+    return found
+
+
+def _init(data: Buffer, trak: Box, trexes: dict[int, Box]) -> Init:
     tkhd, mdhd = find(data, trak, b"tkhd"), find(data, trak, b"mdia", b"mdhd")
     stsd = find(data, trak, b"mdia", b"minf", b"stbl", b"stsd")
     entry = next(walk(data, stsd.body + 8, stsd.end), None)
-    if entry is None or entry.kind not in {b"avc1", b"mp4a"}:
-        raise BadBoxes("its samples are neither H.264 (avc1) nor AAC (mp4a)")
+    track_id = _number(data, "I", tkhd.body + (20 if _versioned(data, tkhd)[0] else 12))
     timescale = _number(data, "I", mdhd.body + (20 if _versioned(data, mdhd)[0] else 12))
+    if entry is None or track_id not in trexes:
+        raise BadBoxes("a track has no sample entry or no trex")
     if not timescale:
         raise BadBoxes("its mdhd counts no ticks a second")
-    values = [_number(data, "I", trex.body + at) for at in (12, 16, 20)]
-    video = entry.kind == b"avc1"
-    children = entry._replace(body=entry.body + (VIDEO_ENTRY_BYTES if video else AUDIO_ENTRY_BYTES))
-    config = find(data, children, b"avcC" if video else b"esds").body
+    values = [_number(data, "I", trexes[track_id].body + at) for at in (12, 16, 20)]
+    hdlr = find(data, trak, b"mdia", b"hdlr").body
+    handler = data[hdlr + 8 : hdlr + 12]
+    config = _config(data, entry)
     return Init(
-        track_id=_number(data, "I", tkhd.body + (20 if _versioned(data, tkhd)[0] else 12)),
+        track_id=track_id,
         timescale=timescale,
-        codec=_avc_codec(data, config) if video else _aac_codec(data, config),
-        width=_number(data, "H", entry.body + 24) if video else 0,
-        height=_number(data, "H", entry.body + 26) if video else 0,
-        channels=0 if video else _number(data, "H", entry.body + 16),
-        nal_length_bytes=(_number(data, "B", config + 4) & 3) + 1 if video else 0,
+        codec=_codec(data, entry, config),
+        width=_number(data, "H", entry.body + 24) if handler == b"vide" else 0,
+        height=_number(data, "H", entry.body + 26) if handler == b"vide" else 0,
+        channels=_number(data, "H", entry.body + 16) if handler == b"soun" else 0,
+        nal_length_bytes=(_number(data, "B", config + 4) & 3) + 1 if entry.kind in AVC else 0,
         defaults=(values[0], values[1], values[2]),
     )
 
 
-def _avc_codec(data: Buffer, config: int) -> str:
+def _config(data: Buffer, entry: Box) -> int:
+    """Where avcC or esds begins; 0 for other formats."""
+    if entry.kind not in {*AVC, b"mp4a"}:
+        return 0
+    children = entry._replace(body=entry.body + (VIDEO_ENTRY_BYTES if entry.kind in AVC else AUDIO_ENTRY_BYTES))
+    return find(data, children, b"avcC" if entry.kind in AVC else b"esds").body
+
+
+def _codec(data: Buffer, entry: Box, config: int) -> str:
+    if entry.kind == b"mp4a":
+        return _aac_codec(data, config)
+    name = entry.kind.decode("latin-1")
+    return f"{name}.{_avc_parameters(data, config)}" if entry.kind in AVC else name
+
+
+def _avc_parameters(data: Buffer, config: int) -> str:
     """Profile, constraints and level in hexadecimal (RFC 6381 §3.3)."""
-    return f"avc1.{_number(data, 'I', config) & 0xFFFFFF:06X}"
+    return f"{_number(data, 'I', config) & 0xFFFFFF:06X}"
 
 
 def _aac_codec(data: Buffer, config: int) -> str:
@@ -182,20 +220,30 @@ def _descriptor(data: Buffer, offset: int, tag: int) -> int:
 
 
 def read_fragments(data: Buffer, init: Init) -> Iterator[Fragment]:
-    """Every moof with its samples, which are read when they are asked for."""
+    """Every moof that holds something of the track, with its samples, which are read when they are asked for."""
     moof = None
     for box in walk(data):
         if box.kind == b"moof":
             moof = box
         elif box.kind == b"mdat" and moof is not None:
-            yield _fragment(data, moof, box, init)
+            traf = _traf(data, moof, init)
+            if traf:
+                yield _fragment(data, moof, traf, box, init)
             moof = None
     if moof is not None:
         raise BadBoxes(f"the moof at byte {moof.start} has no mdat")
 
 
-def _fragment(data: Buffer, moof: Box, mdat: Box, init: Init) -> Fragment:
-    mfhd, traf = find(data, moof, b"mfhd"), find(data, moof, b"traf")
+def _traf(data: Buffer, moof: Box, init: Init) -> Box | None:
+    """The part of the moof that belongs to the track."""
+    parts = [box for box in walk(data, moof.body, moof.end) if box.kind == b"traf"]
+    if not parts:
+        raise BadBoxes("there is no traf in its moof")
+    return next((box for box in parts if _number(data, "I", find(data, box, b"tfhd").body + 4) == init.track_id), None)
+
+
+def _fragment(data: Buffer, moof: Box, traf: Box, mdat: Box, init: Init) -> Fragment:
+    mfhd = find(data, moof, b"mfhd")
     tfdt = find(data, traf, b"tfdt")
     decode_time = _number(data, "Q" if _versioned(data, tfdt)[0] else "I", tfdt.body + 4)
     if decode_time >= LATEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
@@ -103,3 +104,9 @@ def _add(parent: ET.Element | None, name: str, **attributes: object) -> ET.Eleme
 def _duration(seconds: Fraction) -> str:
     """As xs:duration; longer than the exact value by less than a microsecond, so that nothing is cut."""
     return f"PT{math.ceil(seconds * 1_000_000) / 1_000_000:.6f}".rstrip("0").rstrip(".") + "S"
+
+
+def seconds(duration: str) -> Fraction | None:
+    """Of an xs:duration as `_duration` writes it; None for anything else."""
+    found = re.fullmatch(r"PT([0-9]{1,9}(?:\.[0-9]{1,9})?)S", duration)
+    return Fraction(found[1]) if found else None

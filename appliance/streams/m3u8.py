@@ -34,20 +34,32 @@ class Master:
     variants: tuple[Variant, ...] = ()
     renditions: tuple[dict[str, str], ...] = ()
     iframes: tuple[dict[str, str], ...] = ()
+    #: Made up for a media playlist that nobody describes.
+    alone: bool = False
+
+
+#: (bytes, offset) of a part of an object.
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A segment as a media playlist names it. `range` is (bytes, offset), None for the whole object."""
+    """A segment as a media playlist names it. `range` is None for the whole object."""
 
     uri: str
     duration: Fraction
-    range: tuple[int, int] | None
+    range: Range | None
+    #: The init that it needs, and its range.
+    map: tuple[str, Range | None] | None = None
+    #: It does not follow on the segment before.
+    discontinuity: bool = False
+    #: Encrypted, or declared missing (EXT-X-KEY, EXT-X-GAP).
+    closed: bool = False
 
 
 @dataclass(frozen=True)
 class Media:
-    """A media playlist. `target` is 0 and `map_uri` empty where the playlist says nothing."""
+    """A media playlist. `target` is 0 and `map_uri` (the first one) empty where the playlist says nothing."""
 
     version: int = 1
     target: int = 0
@@ -93,19 +105,21 @@ def parse_media(text: str) -> Media:
     values: dict[str, str] = {}
     entries: list[Entry] = []
     about: dict[str, str] = {}
+    kept: dict[str, str] = {}
     for number, tag, value in _lines(text):
         if not tag:
-            entries.append(_entry(value, about, entries, number))
+            entries.append(_entry(value, {**kept, **about}, entries, number))
             about = {}
-        elif tag in {"EXTINF", "EXT-X-BYTERANGE"}:
-            if tag in about:
-                raise BadPlaylist(f"line {number}: the segment before this {tag} has no URI")
+        elif tag in {"EXTINF", "EXT-X-BYTERANGE"} and tag in about:
+            raise BadPlaylist(f"line {number}: the segment before this {tag} has no URI")
+        elif tag in {"EXTINF", "EXT-X-BYTERANGE", "EXT-X-DISCONTINUITY", "EXT-X-GAP"}:
             about[tag] = value
-        elif tag == "EXT-X-MAP" and tag in values:
-            raise BadPlaylist(f"line {number}: a second EXT-X-MAP; one init must do for the whole track")
+        elif tag in {"EXT-X-MAP", "EXT-X-KEY"}:
+            kept[tag] = value
+            values.setdefault(tag, value)
         else:
             values[tag] = value
-    if about:
+    if about.keys() & {"EXTINF", "EXT-X-BYTERANGE"}:
         raise BadPlaylist("the last segment has no URI")
     return Media(
         version=_integer(values.get("EXT-X-VERSION", "1"), "EXT-X-VERSION"),
@@ -113,17 +127,23 @@ def parse_media(text: str) -> Media:
         kind=values.get("EXT-X-PLAYLIST-TYPE", ""),
         independent="EXT-X-INDEPENDENT-SEGMENTS" in values,
         iframes_only="EXT-X-I-FRAMES-ONLY" in values,
-        map_uri=attributes(values["EXT-X-MAP"], "EXT-X-MAP").get("URI", "") if "EXT-X-MAP" in values else "",
+        map_uri=(_map(values) or ("", None))[0],
         ended="EXT-X-ENDLIST" in values,
         entries=tuple(entries),
     )
+
+
+def is_media(text: str) -> bool:
+    """Whether this is a media playlist: it names segments, not playlists."""
+    return any(tag in {"EXTINF", "EXT-X-TARGETDURATION"} for _, tag, _ in _lines(text))
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, str]]:
     """(line number, tag, value); the tag of a URI is empty. Blank lines and comments are left out (§4.1)."""
     if text.split("\n", 1)[0].rstrip("\r") != "#EXTM3U":
         raise BadPlaylist("line 1: it does not begin with #EXTM3U")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.rstrip("\r")
         if line.startswith("#EXT"):
             tag, _, value = line[1:].partition(":")
             yield number, tag, value
@@ -135,16 +155,38 @@ def _entry(uri: str, about: dict[str, str], before: list[Entry], number: int) ->
     seconds = about.get("EXTINF", "").split(",")[0]
     if not SECONDS.fullmatch(seconds):
         raise BadPlaylist(f"line {number}: the segment has no EXTINF with a duration")
-    if "EXT-X-BYTERANGE" not in about:
-        return Entry(uri, Fraction(seconds), None)
-    size, _, offset = about["EXT-X-BYTERANGE"].partition("@")
-    start = _integer(offset, "EXT-X-BYTERANGE") if offset else _end(before)
-    return Entry(uri, Fraction(seconds), (_integer(size, "EXT-X-BYTERANGE"), start))
+    span = _range(about["EXT-X-BYTERANGE"], _end(uri, before)) if "EXT-X-BYTERANGE" in about else None
+    return Entry(
+        uri,
+        Fraction(seconds),
+        span,
+        map=_map(about),
+        discontinuity="EXT-X-DISCONTINUITY" in about,
+        closed=_encrypted(about) or "EXT-X-GAP" in about,
+    )
 
 
-def _end(before: list[Entry]) -> int:
-    """A range without an offset begins where the one before it ended (§4.3.2.2)."""
-    return sum(before[-1].range) if before and before[-1].range else 0
+def _range(text: str, start: int) -> Range:
+    size, _, offset = text.partition("@")
+    return _integer(size, "EXT-X-BYTERANGE"), _integer(offset, "EXT-X-BYTERANGE") if offset else start
+
+
+def _map(tags: dict[str, str]) -> tuple[str, Range | None] | None:
+    """The init segment of EXT-X-MAP (§4.3.2.5)."""
+    if "EXT-X-MAP" not in tags:
+        return None
+    said = attributes(tags["EXT-X-MAP"], "EXT-X-MAP")
+    return said.get("URI", ""), _range(said["BYTERANGE"], 0) if "BYTERANGE" in said else None
+
+
+def _encrypted(tags: dict[str, str]) -> bool:
+    return "EXT-X-KEY" in tags and attributes(tags["EXT-X-KEY"], "EXT-X-KEY").get("METHOD") != "NONE"
+
+
+def _end(uri: str, before: list[Entry]) -> int:
+    """A range without an offset begins where the one before it in the same object ended (§4.3.2.2)."""
+    last = before[-1] if before else None
+    return sum(last.range) if last and last.range and last.uri == uri else 0
 
 
 def attributes(text: str, where: str) -> dict[str, str]:

@@ -10,13 +10,14 @@ from fractions import Fraction
 from functools import cached_property
 
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Plan
+from appliance.domain.stored import Stored
 from appliance.streams import dash, languages, storyboard
 from appliance.streams.presentation import POSTER, Presentation, poster_key
 from appliance.streams.segments import ChunkObjects, Gop, Segment, TrackObjects
 from appliance.streams.stream import Finding, SegmentFacts, Stream, Track, resolve
 
 #: What lies beside the playlists and is named by none of them.
-BESIDE = (dash.MANIFEST, storyboard.NAME, POSTER)
+UNNAMED = (dash.MANIFEST, storyboard.NAME, POSTER)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Promised:
     stream: Stream
     sizes: Mapping[str, int]
     expected: Expected
+    #: What lies beside the playlists and what they do not name, read back.
+    files: Mapping[str, Stored]
 
     @property
     def plan(self) -> Plan:
@@ -107,7 +110,7 @@ def beside_exists(promised: Promised) -> Iterator[Finding]:
 def nothing_else(promised: Promised) -> Iterator[Finding]:
     """Nothing else lies in the directories of the chunks and of the master."""
     known = {key for chunk in promised.expected.chunks for key in chunk.sizes()}
-    known |= {promised.stream.master_key, *promised.stream.playlists, *map(promised.beside, BESIDE)}
+    known |= {promised.stream.master_key, *promised.stream.playlists, *map(promised.beside, UNNAMED)}
     homes = {posixpath.dirname(key) for key in known}
     for key in promised.sizes:
         if key not in known and posixpath.dirname(key) in homes:
@@ -120,7 +123,7 @@ def all_tracks(promised: Promised) -> Iterator[Finding]:
     sound = [AUDIO_TRACK] if promised.plan.audio else []
     wanted = {
         "variants": rungs or sound,
-        "renditions": sound if rungs else [],
+        "renditions": [text.track.name for text in promised.presentation.subtitles] + (sound if rungs else []),
         "I-frame playlists": [f"{name}_iframes" for name in rungs],
     }
     named = {
@@ -133,6 +136,8 @@ def all_tracks(promised: Promised) -> Iterator[Finding]:
             yield stream.master_key, f"Its {kind} are {named[kind]}; the plan has {names}."
     if rungs and sound and not all(variant.attributes.get("AUDIO") for variant in stream.master.variants):
         yield stream.master_key, "A variant has no AUDIO, so that it would play without sound."
+    if promised.presentation.subtitles and not all(v.attributes.get("SUBTITLES") for v in stream.master.variants):
+        yield stream.master_key, "A variant has no SUBTITLES."
 
 
 def named_objects(promised: Promised) -> Iterator[Finding]:
@@ -141,7 +146,7 @@ def named_objects(promised: Promised) -> Iterator[Finding]:
         key = promised.key(name)
         media = promised.stream.playlists.get(key)
         wanted = [segment_key for segment_key, _ in promised.expected.segments(name)]
-        if media and [resolve(key, entry.uri) for entry in media.entries] != wanted:
+        if media and [None if entry.range else resolve(key, entry.uri) for entry in media.entries] != wanted:
             yield key, f"It does not name the {len(wanted)} recorded segments in their order."
 
 
@@ -153,6 +158,9 @@ def one_init(promised: Promised) -> Iterator[Finding]:
         for key, digest in recorded.items():
             if digest != first:
                 yield key, "It differs from the first chunk's init, which all segments of the track would use."
+        maps = {track.media.map_uri, *(entry.map[0] for entry in track.media.entries if entry.map)}
+        if {resolve(track.key, uri) for uri in maps} != {track.init_key}:
+            yield track.key, "It has a second EXT-X-MAP; one init must do for the whole track."
         if track.init_key not in recorded:
             yield track.key, f"Its EXT-X-MAP names {track.init_key}, which no chunk recorded for this track."
         elif track.init_sha256 != recorded[track.init_key]:
@@ -218,11 +226,15 @@ def as_planned(promised: Promised) -> Iterator[Finding]:
         if not rung and plan.audio and track.init.channels != plan.audio.channels:
             yield track.init_key, f"It has {track.init.channels} channels, the plan {plan.audio.channels}."
     for variant in promised.stream.master.variants:
-        if variant.attributes.get("CLOSED-CAPTIONS") != ("NONE" if promised.presentation.rungs else None):
-            yield promised.stream.master_key, f"CLOSED-CAPTIONS of {variant.uri} is not NONE."
+        said = {"CLOSED-CAPTIONS": "NONE", "FRAME-RATE": f"{float(plan.grid.rate):.3f}"}
+        for name, value in said.items() if promised.presentation.rungs else ():
+            if variant.attributes.get(name) != value:
+                yield promised.stream.master_key, f"{name} of {variant.uri} is not {value}."
+    texts = {f"{text.track.name}.m3u8": text.language for text in promised.presentation.subtitles}
     for item in promised.stream.master.renditions:
-        if plan.audio and item.get("LANGUAGE") != languages.tag(plan.audio.language):
-            yield promised.stream.master_key, f"LANGUAGE is {item.get('LANGUAGE')}, not that of {plan.audio.language}."
+        wanted = texts.get(item.get("URI", "")) or languages.tag(plan.audio.language if plan.audio else "")
+        if item.get("LANGUAGE") != wanted:
+            yield promised.stream.master_key, f"LANGUAGE of {item.get('URI')} is {item.get('LANGUAGE')}, not {wanted}."
 
 
 PROMISES = (

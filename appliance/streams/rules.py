@@ -1,35 +1,39 @@
-"""What holds for every whole stream, ours or anybody's: one small function a rule, named in the table at the end."""
+"""What holds for every whole stream, ours or anybody's: one small function a rule, named in the table at the end.
+
+`Apple` is the HLS Authoring Specification for Apple Devices, by the numbers of its general requirements.
+"""
 
 from __future__ import annotations
 
 import math
-import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from appliance.streams.m3u8 import WHOLE, Media
-from appliance.streams.rates import Rates, measure
+from appliance.streams.m3u8 import Media
 from appliance.streams.stream import Finding, Stream, Track, resolve
 
-#: EXT-X-MAP in a playlist that is not I-frames only needs 6; the fMP4 features that players test for need 7.
-LEAST_VERSION = 7
-#: How far a segment may exceed the target duration, in seconds.
+#: How far a segment may exceed the target duration, in seconds (Apple 7.7).
 LONGER = Fraction(1, 2)
-#: How far EXTINF may lie from the samples' duration, in seconds: less than any player notices.
-EXTINF_SLACK = Fraction(1, 1000)
-#: How far a stated rate may lie from the measured one.
-RATE_SLACK = Fraction(1, 10)
+#: How far lengths of pictures and sound may lie apart and still be "the same": a frame of either, in seconds.
+SAME_LENGTH = Fraction(1, 10)
+#: Apple's target duration and distance of key frames, in seconds.
+TARGET, KEY_SECONDS = 6, 2
+#: H.264 High, level 5.2, as CODECS has them.
+HIGHEST_PROFILE, HIGHEST_LEVEL = 100, 52
+GZIP = "gzip"
+PLAYLIST_TYPES = {"application/vnd.apple.mpegurl", "audio/mpegurl", "application/x-mpegurl"}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`source` is where the rule is written down: an RFC, a standard, or a fault that this system promises to catch."""
+    """`source` is where the rule is written down; `must` is False for what is only recommended there."""
 
     name: str
     source: str
     check: Callable[[Stream], Iterator[Finding]]
+    must: bool = True
 
 
 def readable(stream: Stream) -> Iterator[Finding]:
@@ -38,80 +42,94 @@ def readable(stream: Stream) -> Iterator[Finding]:
 
 
 def version(stream: Stream) -> Iterator[Finding]:
-    stated = {stream.master_key: stream.master.version}
-    stated |= {key: media.version for key, media in stream.playlists.items()}
-    for key, number in stated.items():
-        if number < LEAST_VERSION:
-            yield key, f"EXT-X-VERSION is {number}, and at least {LEAST_VERSION} is needed."
+    for key, media in stream.playlists.items():
+        least, why = _least_version(media)
+        if media.version < least:
+            yield key, f"EXT-X-VERSION is {media.version}, and {why} needs at least {least}."
 
 
-def independent(stream: Stream) -> Iterator[Finding]:
-    stated = {stream.master_key: stream.master.independent}
-    stated |= {track.key: track.media.independent for track in stream.tracks.values()}
-    for key, said in stated.items():
-        if not said:
-            yield key, "EXT-X-INDEPENDENT-SEGMENTS is missing."
+def _least_version(media: Media) -> tuple[int, str]:
+    if media.map_uri:
+        return (5, "EXT-X-MAP with I-frames") if media.iframes_only else (6, "EXT-X-MAP")
+    if media.iframes_only or any(entry.range for entry in media.entries):
+        return 4, "EXT-X-BYTERANGE"
+    return (3, "EXTINF with a fraction") if any(entry.duration % 1 for entry in media.entries) else (1, "")
 
 
 def finished(stream: Stream) -> Iterator[Finding]:
     for key, media in stream.playlists.items():
+        if not media.ended:
+            yield key, "EXT-X-ENDLIST is missing: the stream is not finished."
+
+
+def vod(stream: Stream) -> Iterator[Finding]:
+    for key, media in stream.playlists.items():
         if media.kind != "VOD":
             yield key, "EXT-X-PLAYLIST-TYPE is not VOD."
-        if not media.ended:
-            yield key, "EXT-X-ENDLIST is missing."
-
-
-def has_map(stream: Stream) -> Iterator[Finding]:
-    for key, media in stream.playlists.items():
-        if not media.map_uri:
-            yield key, "EXT-X-MAP is missing."
 
 
 def target_duration(stream: Stream) -> Iterator[Finding]:
     for key, media in stream.playlists.items():
-        longest = max((entry.duration for entry in media.entries), default=Fraction(0))
+        longest = max(entry.duration for entry in media.entries)
         if math.floor(longest + Fraction(1, 2)) > media.target or not media.target:
             yield key, f"EXT-X-TARGETDURATION is {media.target}, and a segment lasts {float(longest):.3f} s."
-    targets = {track.media.target for track in stream.tracks.values()}
+
+
+def same_target(stream: Stream) -> Iterator[Finding]:
+    texts = set(named(stream, "SUBTITLES"))
+    targets = {m.target for key, m in stream.playlists.items() if not m.iframes_only and key not in texts}
     if len(targets) > 1:
         yield stream.master_key, f"The media playlists have different target durations: {sorted(targets)}."
 
 
+def named(stream: Stream, *kinds: str) -> list[str]:
+    """Keys of the renditions of these types."""
+    found = [item for item in stream.master.renditions if item.get("TYPE") in kinds and item.get("URI")]
+    return [resolve(stream.master_key, item["URI"]) for item in found]
+
+
 def segment_length(stream: Stream) -> Iterator[Finding]:
-    for track in stream.tracks.values():
-        for segment in track.segments:
-            seconds = track.seconds(segment.duration)
-            if seconds > track.media.target + LONGER:
-                yield segment.key, f"It lasts {float(seconds):.3f} s; the target duration is {track.media.target} s."
+    for key, weights in stream.weights.items():
+        media = stream.playlists[key]
+        for entry, (_, seconds) in zip(media.entries, weights, strict=True):
+            if seconds > media.target + LONGER:
+                said = f"It lasts {float(seconds):.3f} s; the target duration is {media.target} s."
+                yield resolve(key, entry.uri), said
 
 
 def extinf(stream: Stream) -> Iterator[Finding]:
+    """No run of segments is off by more than a frame: the sums up to each segment are off by nearly the same."""
     for track in stream.tracks.values():
-        for segment in track.segments:
-            seconds = track.seconds(segment.duration)
-            if abs(segment.entry.duration - seconds) > EXTINF_SLACK:
-                said, true = float(segment.entry.duration), float(seconds)
-                yield track.key, f"EXTINF of {segment.entry.uri} says {said:.6f} s; its samples last {true:.6f} s."
+        frame = track.seconds(max(segment.shortest for segment in track.segments))
+        off = [segment.entry.duration - track.seconds(segment.duration) for segment in track.segments]
+        sums = list(accumulate(off, initial=Fraction(0)))
+        if max(sums) - min(sums) > frame:
+            apart = float(max(sums) - min(sums))
+            yield track.key, f"EXTINFs of a run of segments lie {apart:.3f} s from what its samples last."
 
 
 def decode_time(stream: Stream) -> Iterator[Finding]:
     """Each tfdt is the sum of the durations before it."""
     for track in stream.tracks.values():
-        due = track.segments[0].start
-        for segment in track.segments:
-            if segment.start != due:
-                yield segment.key, f"Its decode time is {segment.start}; the samples before it end at {due}."
-            if any(after.decode_time != moof.decode_time + moof.duration for moof, after in pairwise(segment.moofs)):
-                yield segment.key, "The decode times of its fragments do not follow each other."
-            due = segment.start + segment.duration
+        for run in track.runs():
+            due = run[0].start
+            for segment in run:
+                if segment.start != due:
+                    yield segment.key, f"Its decode time is {segment.start}; the samples before it end at {due}."
+                if any(
+                    later.decode_time != moof.decode_time + moof.duration for moof, later in pairwise(segment.moofs)
+                ):
+                    yield segment.key, "The decode times of its fragments do not follow each other."
+                due = segment.start + segment.duration
 
 
 def sequence_numbers(stream: Stream) -> Iterator[Finding]:
     for track in stream.tracks.values():
-        moofs = [(segment.key, moof.sequence) for segment in track.segments for moof in segment.moofs]
-        for (_, before), (key, number) in pairwise(moofs):
-            if number <= before:
-                yield key, f"Fragment {number} follows fragment {before}."
+        for run in track.runs():
+            moofs = [(segment.key, moof.sequence) for segment in run for moof in segment.moofs]
+            for (_, before), (key, number) in pairwise(moofs):
+                if number <= before:
+                    yield key, f"Fragment {number} follows fragment {before}."
 
 
 def begins_with_idr(stream: Stream) -> Iterator[Finding]:
@@ -121,166 +139,142 @@ def begins_with_idr(stream: Stream) -> Iterator[Finding]:
                 yield segment.key, "It does not begin with an IDR picture."
 
 
-def same_timestamps(stream: Stream) -> Iterator[Finding]:
-    """All rungs show the same pictures in the same segments, or players stutter when they change between them."""
-    rungs = stream.pictures()
-    for track in rungs[1:]:
-        first = rungs[0]
-        if len(track.segments) != len(first.segments):
-            yield track.key, f"It has {len(track.segments)} segments, {first.key} has {len(first.segments)}."
-        for segment, model in zip(track.segments, first.segments, strict=False):
-            scale, model_scale = first.init.timescale, track.init.timescale
-            if [time * scale for time in segment.times] != [time * model_scale for time in model.times]:
-                yield segment.key, f"Its timestamps are not those of {posixpath.basename(model.key)}."
-            elif segment.start * scale != model.start * model_scale:
-                yield segment.key, f"It does not begin where {posixpath.basename(model.key)} does."
-
-
-def sound_follows(stream: Stream) -> Iterator[Finding]:
-    """Sound ends within one of its frames of the pictures, and each of its boundaries is the nearest to theirs."""
-    track = next(iter(stream.pictures()), None)
-    for _, sound in stream.renditions() if track else []:
-        assert track is not None, "without a picture there is nothing to follow"
-        frame = sound.seconds(max(segment.shortest for segment in sound.segments))
-        if abs(sound.duration - track.duration) > frame:
-            lengths = f"{float(sound.duration):.3f} s, the picture {float(track.duration):.3f} s"
-            yield sound.key, f"The sound lasts {lengths}."
-        if len(sound.segments) != len(track.segments):
-            yield sound.key, f"The sound has {len(sound.segments)} segments, the picture {len(track.segments)}."
-        for ours, theirs in zip(sound.segments, track.segments, strict=False):
-            apart = abs(sound.seconds(ours.start) - track.seconds(theirs.start))
-            if apart > frame / 2:
-                yield ours.key, f"It begins {float(apart):.3f} s from the picture's boundary; another frame is nearer."
-
-
-def bandwidth(stream: Stream) -> Iterator[Finding]:
-    for variant, track in stream.variants():
-        picture, loudest = _rates(track), _most_expensive(stream, variant.attributes.get("AUDIO"))
-        both = Rates(picture.peak + loudest.peak, picture.average + loudest.average)
-        yield from _within(stream.master_key, variant.uri, variant.attributes, both)
-    for item, _, media in stream.iframes():
-        frames = [(entry.range[0], entry.duration) for entry in media.entries if entry.range and entry.duration]
-        if frames:
-            yield from _within(stream.master_key, item["URI"], item, measure(frames, media.target))
-
-
-def _rates(track: Track) -> Rates:
-    return measure(track.weights, track.media.target)
-
-
-def _most_expensive(stream: Stream, group: str | None) -> Rates:
-    sounds = [_rates(track) for _, track in stream.renditions(group)] if group else []
-    return max(sounds, key=lambda rates: rates.peak, default=Rates(Fraction(0), Fraction(0)))
-
-
-def _within(key: str, uri: str, said: dict[str, str], measured: Rates) -> Iterator[Finding]:
-    for name, rate in (("BANDWIDTH", measured.peak), ("AVERAGE-BANDWIDTH", measured.average)):
-        text = said.get(name, "")
-        if not WHOLE.fullmatch(text) or abs(int(text) - rate) > rate * RATE_SLACK:
-            yield key, f"{name} of {uri} is {text or 'missing'}; measured are {round(rate)} bit/s."
-
-
-def codecs(stream: Stream) -> Iterator[Finding]:
-    """What CODECS promises is what avcC and esds hold."""
-    for variant, track in stream.variants():
-        group = variant.attributes.get("AUDIO")
-        sounds = {sound.init.codec for _, sound in stream.renditions(group)} if group else set()
-        yield from _codecs(stream.master_key, variant.uri, variant.attributes, {track.init.codec} | sounds)
-    inits = {track.init_key: track.init for track in stream.tracks.values()}
-    for item, key, media in stream.iframes():
-        init = inits.get(resolve(key, media.map_uri))
-        if init:
-            yield from _codecs(stream.master_key, item["URI"], item, {init.codec})
-
-
-def _codecs(key: str, uri: str, said: dict[str, str], held: set[str]) -> Iterator[Finding]:
-    text = said.get("CODECS", "")
-    if {codec.strip().lower() for codec in text.split(",")} != {codec.lower() for codec in held}:
-        yield key, f"CODECS of {uri} is {text or 'missing'}; the bytes say {','.join(sorted(held))}."
-
-
-def picture(stream: Stream) -> Iterator[Finding]:
-    """RESOLUTION and FRAME-RATE are those of the samples."""
-    for variant, track in stream.variants():
-        if track.video:
-            rate = Fraction(track.init.timescale, min(segment.shortest for segment in track.segments))
-            true = {"RESOLUTION": f"{track.init.width}x{track.init.height}", "FRAME-RATE": f"{float(rate):.3f}"}
-            for name, value in true.items():
-                if variant.attributes.get(name) != value:
-                    said = variant.attributes.get(name, "missing")
-                    yield stream.master_key, f"{name} of {variant.uri} is {said}; the samples say {value}."
-
-
-def renditions(stream: Stream) -> Iterator[Finding]:
-    """Every group that a variant names exists, and players can choose and describe what is in it."""
-    for variant in stream.master.variants:
-        group = variant.attributes.get("AUDIO")
-        members = [item for item in stream.master.renditions if item.get("GROUP-ID") == group]
-        chosen = [item for item in members if item.get("DEFAULT") == item.get("AUTOSELECT") == "YES"]
-        if group and not chosen:
-            yield stream.master_key, f"{variant.uri} names the audio group {group}, which has no default."
-    for item in stream.master.renditions:
-        missing = [name for name in ("TYPE", "GROUP-ID", "NAME", "LANGUAGE") if not item.get(name)]
-        if missing:
-            yield stream.master_key, f"A rendition has no {', '.join(missing)}."
-    for item, track in stream.renditions():
-        if item.get("CHANNELS", "").split("/")[0] != str(track.init.channels):
-            said = item.get("CHANNELS", "missing")
-            yield stream.master_key, f"CHANNELS of {item['URI']} is {said}; the samples have {track.init.channels}."
-
-
-def iframe_streams(stream: Stream) -> Iterator[Finding]:
-    """Every picture track has an I-frame playlist of all its random access points, byte for byte."""
-    served = set()
-    segments = {segment.key: (track, segment) for track in stream.pictures() for segment in track.segments}
-    for item, key, media in stream.iframes():
-        found = [segments.get(resolve(key, entry.uri)) for entry in media.entries]
-        tracks = {place[0].key: place[0] for place in found if place}
-        if len(tracks) == 1 and None not in found:
-            (track,) = tracks.values()
-            served.add(track.key)
-            yield from _iframe_entries(key, media, track)
-            if item.get("RESOLUTION") != f"{track.init.width}x{track.init.height}":
-                yield stream.master_key, f"RESOLUTION of {item['URI']} is not that of its pictures."
-        else:
-            yield key, "It does not name the segments of exactly one picture track."
+def key_frames(stream: Stream) -> Iterator[Finding]:
     for track in stream.pictures():
-        if track.key not in served:
-            yield track.key, "No EXT-X-I-FRAME-STREAM-INF leads to its I-frames."
+        keys = sorted(time for segment in track.segments for time in segment.keys)
+        apart = max((track.seconds(later - key) for key, later in pairwise(keys)), default=Fraction(0))
+        if apart > KEY_SECONDS * Fraction(101, 100):  # 2.002 s is what NTSC makes of it
+            yield track.key, f"Key frames lie up to {float(apart):.2f} s apart."
 
 
-def _iframe_entries(key: str, media: Media, track: Track) -> Iterator[Finding]:
-    if not media.iframes_only:
-        yield key, "EXT-X-I-FRAMES-ONLY is missing."
-    if resolve(key, media.map_uri) != track.init_key:
-        yield key, "Its EXT-X-MAP is not that of the track."
-    points = [(segment.key, moof) for segment in track.segments for moof in segment.moofs if moof.idr]
-    if len(points) != len(media.entries):
-        yield key, f"It names {len(media.entries)} I-frames; the track has {len(points)}."
-    for (owner, moof), entry in zip(points, media.entries, strict=False):
-        if resolve(key, entry.uri) != owner or entry.range != (moof.reach_bytes, moof.offset):
-            yield key, f"{entry.range} of {entry.uri} is not the moof at byte {moof.offset} of {owner} and its I-frame."
-        if abs(entry.duration - track.seconds(moof.duration)) > EXTINF_SLACK:
-            yield key, f"EXTINF of the I-frame at byte {moof.offset} of {entry.uri} is not the time to the next one."
+def independent(stream: Stream) -> Iterator[Finding]:
+    if not stream.master.independent:
+        for track in stream.pictures():
+            if not track.media.independent and all(segment.moofs[0].idr for segment in track.segments):
+                yield track.key, "EXT-X-INDEPENDENT-SEGMENTS is missing here and in the multivariant playlist."
+
+
+def independent_master(stream: Stream) -> Iterator[Finding]:
+    if stream.multivariant and stream.pictures() and not stream.master.independent:
+        yield stream.master_key, "EXT-X-INDEPENDENT-SEGMENTS is missing."
+
+
+def same_start(stream: Stream) -> Iterator[Finding]:
+    for first, track in _beside_the_first(stream.pictures()):
+        apart = abs(track.seconds(track.segments[0].times[0]) - first.seconds(first.segments[0].times[0]))
+        if apart > first.seconds(first.segments[0].shortest) / 2:
+            yield track.key, f"It begins {float(apart):.3f} s from where {first.key} does."
+
+
+def same_length(stream: Stream) -> Iterator[Finding]:
+    lengths = {key: sum(entry.duration for entry in stream.playlists[key].entries) for key in stream.weights}
+    longest = max(lengths.values(), default=Fraction(0))
+    for key, seconds in lengths.items():
+        if longest - seconds > SAME_LENGTH:
+            yield key, f"It lasts {float(seconds):.3f} s, another playlist {float(longest):.3f} s."
+
+
+def text_length(stream: Stream) -> Iterator[Finding]:
+    longest = max((sum(e.duration for e in stream.playlists[key].entries) for key in stream.weights), default=0)
+    for key in named(stream, "SUBTITLES"):
+        media = stream.playlists.get(key)
+        if media and longest - sum(entry.duration for entry in media.entries) > media.target:
+            yield key, "The subtitles' playlist ends before the content does."
+
+
+def timestamp_map(stream: Stream) -> Iterator[Finding]:
+    for key, text in stream.texts.items():
+        if not text.mapped:
+            yield key, "X-TIMESTAMP-MAP is missing."
+
+
+def same_discontinuities(stream: Stream) -> Iterator[Finding]:
+    counts = {key: sum(e.discontinuity for e in stream.playlists[key].entries) for key in stream.weights}
+    if len(set(counts.values())) > 1:
+        yield stream.master_key, f"The playlists have different numbers of discontinuities: {sorted(counts.values())}."
+
+
+def same_boundaries(stream: Stream) -> Iterator[Finding]:
+    tracks = list(stream.tracks.values())
+    for first, track in _beside_the_first(tracks):
+        frame = max(track.seconds(track.segments[0].shortest), first.seconds(first.segments[0].shortest))
+        pairs = zip(track.segments, first.segments, strict=False)
+        apart = max(abs(track.seconds(ours.start) - first.seconds(theirs.start)) for ours, theirs in pairs)
+        if len(track.segments) != len(first.segments) or apart > frame:
+            yield track.key, f"Its segments do not begin where those of {first.key} do."
+
+
+def _beside_the_first(tracks: list[Track]) -> Iterator[tuple[Track, Track]]:
+    for track in tracks[1:]:
+        yield tracks[0], track
+
+
+def profile(stream: Stream) -> Iterator[Finding]:
+    for track in stream.tracks.values():
+        if track.init.nal_length_bytes:
+            parameters = bytes.fromhex(track.init.codec.partition(".")[2])
+            if parameters[0] > HIGHEST_PROFILE or parameters[2] > HIGHEST_LEVEL:
+                yield track.init_key, f"{track.init.codec} is above High profile, level 5.2."
+
+
+def apart(stream: Stream) -> Iterator[Finding]:
+    for track in stream.tracks.values():
+        if track.beside:
+            yield track.key, "Pictures and sound lie in the same segments."
+
+
+def six_seconds(stream: Stream) -> Iterator[Finding]:
+    for key in stream.weights:
+        if stream.playlists[key].target != TARGET:
+            yield key, f"EXT-X-TARGETDURATION is {stream.playlists[key].target}, not {TARGET}."
+
+
+def gzipped(stream: Stream) -> Iterator[Finding]:
+    for key in (stream.master_key, *stream.playlists):
+        head = stream.heads.get(key)
+        if head and head.content_encoding is not None and head.content_encoding != GZIP:
+            yield key, "The playlist is not delivered with gzip."
+
+
+def redirects(stream: Stream) -> Iterator[Finding]:
+    for key, head in stream.heads.items():
+        if head.redirected:
+            yield key, "The request was redirected."
+
+
+def mime_types(stream: Stream) -> Iterator[Finding]:
+    for key in (stream.master_key, *stream.playlists):
+        head = stream.heads.get(key)
+        said = head.content_type if head else None
+        if said is not None and said.partition(";")[0].strip().lower() not in PLAYLIST_TYPES:
+            yield key, f"Its type is {said or 'missing'}, not application/vnd.apple.mpegurl."
 
 
 RULES = (
-    Rule("readable", "F48", readable),
+    Rule("readable", "RFC 8216 §3, §4", readable),
     Rule("version", "RFC 8216 §7", version),
-    Rule("independent-segments", "RFC 8216 §4.3.5.1", independent),
-    Rule("finished", "RFC 8216 §4.3.3.4, §4.3.3.5", finished),
-    Rule("map", "RFC 8216 §4.3.2.5", has_map),
-    Rule("target-duration", "RFC 8216 §4.3.3.1, §6.2.4", target_duration),
-    Rule("segment-length", "RFC 8216 §4.3.3.1", segment_length),
-    Rule("extinf", "RFC 8216 §4.3.2.1", extinf),
-    Rule("decode-time", "ISO/IEC 14496-12 §8.8.12", decode_time),
+    Rule("finished", "RFC 8216 §4.3.3.4", finished),
+    Rule("vod", "Apple 8.6", vod),
+    Rule("target-duration", "RFC 8216 §4.3.3.1", target_duration),
+    Rule("same-target", "RFC 8216 §6.2.4, Apple 8.2", same_target),
+    Rule("segment-length", "Apple 7.7", segment_length),
+    Rule("extinf", "Apple 8.1, RFC 8216 §4.3.2.1", extinf),
+    Rule("decode-time", "Apple 7.3, ISO/IEC 14496-12 §8.8.12", decode_time),
     Rule("sequence-numbers", "ISO/IEC 14496-12 §8.8.5", sequence_numbers),
-    Rule("idr", "RFC 8216 §4.3.5.1", begins_with_idr),
-    Rule("same-timestamps", "RFC 8216 §6.2.4", same_timestamps),
-    Rule("sound-follows", "RFC 8216 §6.2.4", sound_follows),
-    Rule("bandwidth", "RFC 8216 §4.3.4.2", bandwidth),
-    Rule("codecs", "RFC 6381 §3.3", codecs),
-    Rule("picture", "RFC 8216 §4.3.4.2", picture),
-    Rule("renditions", "RFC 8216 §4.3.4.1", renditions),
-    Rule("iframes", "RFC 8216 §4.3.3.6, §4.3.4.3", iframe_streams),
+    Rule("idr", "Apple 7.4", begins_with_idr),
+    Rule("key-frames", "Apple 1.13", key_frames, must=False),
+    Rule("independent-segments", "Apple 9.12, RFC 8216 §4.3.5.1", independent),
+    Rule("independent-master", "Apple 9.11", independent_master, must=False),
+    Rule("same-start", "RFC 8216 §6.2.4", same_start),
+    Rule("same-length", "Apple 8.3, 8.7", same_length),
+    Rule("text-length", "Apple 5.5", text_length),
+    Rule("timestamp-map", "Apple 5.3, RFC 8216 §3.5", timestamp_map),
+    Rule("same-discontinuities", "Apple 8.15, RFC 8216 §6.2.4", same_discontinuities),
+    Rule("same-boundaries", "Apple 8.22", same_boundaries, must=False),
+    Rule("profile", "Apple 1.3b", profile),
+    Rule("separate-sound", "Apple 9.5", apart, must=False),
+    Rule("six-seconds", "Apple 7.5", six_seconds, must=False),
+    Rule("gzip", "Apple 10.1", gzipped),
+    Rule("redirects", "Apple 8.18", redirects),
+    Rule("mime-types", "Apple 10.4", mime_types, must=False),
 )

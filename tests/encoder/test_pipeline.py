@@ -133,7 +133,7 @@ def test_a_job_ends_published_and_pays_its_bill(tmp_path: Path, build: Callable[
     assert receipt.rungs == ("180p", "90p")
     assert receipt.cpu_seconds > 0
     assert receipt.peak_memory_bytes > 0
-    stored = sum(path.stat().st_size for path in (tmp_path / "s3").rglob("*.m*") if path.suffix in (".m4s", ".mp4"))
+    stored = sum(path.stat().st_size for path in (tmp_path / "s3/hls/7/media").rglob("*.*") if path.is_file())
     assert receipt.bytes_out == stored
     assert job.percents == sorted(job.percents)
     assert sum(1 for event in job.announced if isinstance(event, ChunkClaiming)) == CHUNKS

@@ -143,7 +143,8 @@ def movie(entry: bytes, *, version: int = 0) -> bytes:
     tkhd = full(b"tkhd", version, 3, times, struct.pack(">I", 5))
     mdhd = full(b"mdhd", version, 0, times, struct.pack(">I", 48000))
     stsd = full(b"stsd", 0, 0, struct.pack(">I", 1), entry)
-    trak = pack(b"trak", tkhd, pack(b"mdia", mdhd, pack(b"minf", pack(b"stbl", stsd))))
+    hdlr = full(b"hdlr", 0, 0, bytes(4), b"soun" if entry[4:8] == b"mp4a" else b"vide")
+    trak = pack(b"trak", tkhd, pack(b"mdia", mdhd, hdlr, pack(b"minf", pack(b"stbl", stsd))))
     trex = full(b"trex", 0, 0, struct.pack(">IIIII", 5, 1, 1024, 3, 4))
     return pack(b"moov", trak, pack(b"mvex", trex))
 

@@ -11,6 +11,7 @@ import imageio_ffmpeg
 
 from appliance.domain.media import AudioStream, LadderStep, Source, VideoStream
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, Chunk, Packaging, Plan, make_plan
+from appliance.domain.stored import Absent, Stored
 from appliance.streams import hls
 from appliance.streams.proof import Broken, Expected, prove
 from appliance.streams.segments import ChunkObjects, TrackObjects, package
@@ -36,7 +37,13 @@ class Tree:
 
     def prove(self) -> list[Broken]:
         sizes = {key: len(data) for key, data in self.files.items()}
-        return prove(self.files.__getitem__, sizes, MASTER, self.expected, readers=1)
+        return prove(self.read, sizes, MASTER, self.expected, readers=1)
+
+    def read(self, key: str, span: tuple[int, int] | None = None) -> Stored:
+        if key not in self.files:
+            raise Absent("there is no such file")
+        data = self.files[key]
+        return Stored(data[span[1] : sum(span)] if span else data)
 
     def rules(self) -> set[str]:
         """Names of the rules that are broken."""

@@ -23,7 +23,7 @@ def copy(streams: S3, hls_path: str, out: Path) -> Path:
     for key in streams.sizes(f"{root}/"):
         target = out / posixpath.relpath(key, root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(streams.get(key))
+        target.write_bytes(streams.read(key).data)
     directory = posixpath.basename(attempt)
     master = out / MASTER
     master.write_text(relocated((out / directory / name).read_text(), directory))
