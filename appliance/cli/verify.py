@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """0 whole, 1 a rule is broken, 69 the playlist cannot be reached."""
+    """0 whole as far as it was looked into, 1 a rule is broken, 69 the playlist cannot be reached."""
     place = Place()
     master = _master(options.target)
     try:
@@ -96,7 +96,7 @@ def _as_json(target: str, verdict: Verdict) -> dict[str, object]:
     return {
         "target": target,
         "master": verdict.stream.master_key,
-        "whole": not verdict.broken,
+        "whole": not verdict.broken and not verdict.unseen,
         "broken": [_finding(finding) for finding in verdict.broken],
         "advice": [_finding(finding) for finding in verdict.advice],
         "not_looked_into": [{"object": key, "sentence": sentence} for key, sentence in verdict.unseen],
@@ -127,6 +127,8 @@ def _tell(verdict: Verdict) -> None:
     rules = len({finding.rule for finding in verdict.broken})
     if verdict.broken:
         terminal.say(f"BROKEN: {rules} rules, {len(verdict.broken)} findings ({read} read)", style="bold red")
+    elif verdict.unseen:
+        terminal.say(f"NOTHING BROKEN in what was looked into ({read} read)", style="yellow")
     else:
         terminal.say(f"WHOLE ({read} read)", style="green")
 

@@ -105,8 +105,13 @@ def iframe_attributes(stream: Stream) -> Iterator[Finding]:
 
 
 def _pictured(stream: Stream) -> list[tuple[str, dict[str, str]]]:
-    found = stream.variants() if stream.multivariant else ()
-    return [(variant.uri, variant.attributes) for variant, track in found if track.video]
+    """Lines of the variants with pictures, as their samples say or, unread, as they say themselves."""
+    known = {resolve(stream.master_key, variant.uri): track.video for variant, track in stream.variants()}
+    return [
+        (variant.uri, variant.attributes)
+        for variant in stream.described()
+        if known.get(resolve(stream.master_key, variant.uri), "RESOLUTION" in variant.attributes)
+    ]
 
 
 def _lacking(stream: Stream, lines: list[tuple[str, dict[str, str]]], name: str) -> Iterator[Finding]:
@@ -217,7 +222,7 @@ def channels(stream: Stream) -> Iterator[Finding]:
 
 
 def has_iframes(stream: Stream) -> Iterator[Finding]:
-    if stream.multivariant and stream.pictures() and not stream.master.iframes:
+    if _pictured(stream) and not stream.master.iframes:
         yield stream.master_key, "No EXT-X-I-FRAME-STREAM-INF leads to I-frames."
 
 
@@ -241,7 +246,7 @@ def iframe_ranges(stream: Stream) -> Iterator[Finding]:
 
 
 def several_rates(stream: Stream) -> Iterator[Finding]:
-    if stream.multivariant and len(stream.pictures()) == 1:
+    if len(_pictured(stream)) == 1:
         yield stream.master_key, "There is only one variant with pictures."
 
 
