@@ -27,6 +27,8 @@ UNITS: dict[str, dict[str, float]] = {
     "_bytes": {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "MB": 10**6, "GB": 10**9},
     "maxrate": {"": 1, "k": 10**3, "M": 10**6},
 }
+#: Numbers that may be negative.
+DECIBELS = ("_lufs", "_db")
 NO_UNITS: dict[str, float] = {"": 1}
 NUMBER = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)")
 
@@ -182,7 +184,7 @@ def _number(text: str, name: str, *, whole: bool) -> float:
         raise Mistake(
             f"must be a number{example}, not `{_shown(text)}`{did_you_mean(match[2] if match else '', units)}"
         )
-    if match[1].startswith("-"):
+    if match[1].startswith("-") and not name.endswith(DECIBELS):
         raise Mistake("must not be negative")
     number = float(match[1]) * units[match[2]]
     if whole and number != int(number):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import X264_PRESETS, Config, load, validate_for_run
+from appliance.config import Config, load, validate_for_run
+from appliance.config.rules import X264_PRESETS
 from appliance.domain.errors import ConfigError
 from appliance.domain.media import LadderStep
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from appliance.domain.loudness import Loudness
 from appliance.domain.media import (
     AudioStream,
     LadderStep,
@@ -146,6 +147,8 @@ class AudioTrack:
     channels: int
     bitrate: int
     language: str
+    #: Where the sound is brought to; None: it stays as it is.
+    loudness: Loudness | None = None
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,9 @@ class Plan:
             video=VideoTrack(**{**video, "rungs": tuple(Rendition(**rung) for rung in video["rungs"])})
             if video
             else None,
-            audio=AudioTrack(**audio) if audio else None,
+            audio=AudioTrack(**{**audio, "loudness": audio["loudness"] and Loudness(**audio["loudness"])})
+            if audio
+            else None,
             chunks=tuple(Chunk(**{**chunk, "mode": Mode(chunk["mode"])}) for chunk in fields["chunks"]),
             text=tuple(TextTrack(**track) for track in fields["text"]),
             storyboard=Storyboard(**fields["storyboard"]) if fields["storyboard"] else None,
@@ -253,6 +258,7 @@ def make_plan(
     identity: dict[str, object],
     steps: tuple[LadderStep, ...],
     packaging: Packaging,
+    loudness: Loudness | None = None,
 ) -> Plan:
     """Cut the source. `identity` is what else makes the plan this one: ETag, size, encoder settings, ffmpeg build,
     and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh.
@@ -269,7 +275,7 @@ def make_plan(
         segment_frames=gop * max(1, round(packaging.segment_seconds / packaging.gop_seconds)),
     )
     video = _video_track(source, steps, grid, origin)
-    audio = _audio_track(source.audio)
+    audio = _audio_track(source.audio, loudness)
     chunks = _chunks(grid, video, audio, packaging)
     if source.text:
         chunks += (Chunk(chunks[-1].number + 1, 0, grid.segments, 0, grid.frames, Mode.TEXT),)
@@ -310,11 +316,11 @@ def _video_track(source: Source, steps: tuple[LadderStep, ...], grid: Grid, orig
     )
 
 
-def _audio_track(stream: AudioStream | None) -> AudioTrack | None:
+def _audio_track(stream: AudioStream | None, loudness: Loudness | None) -> AudioTrack | None:
     if stream is None:
         return None
     mono = stream.channels == 1
-    return AudioTrack(stream.index, 1 if mono else 2, 80_000 if mono else 128_000, stream.language)
+    return AudioTrack(stream.index, 1 if mono else 2, 80_000 if mono else 128_000, stream.language, loudness)
 
 
 def _text_tracks(streams: tuple[TextStream, ...]) -> tuple[TextTrack, ...]:

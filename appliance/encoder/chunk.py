@@ -16,6 +16,7 @@ from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
 from appliance.encoder.extras import beside
 from appliance.encoder.ports import Storage
+from appliance.encoder.sound import encode_sound
 from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
 
 #: Segments never change once written: their path holds the token of the chunk's attempt.
@@ -96,13 +97,17 @@ def encode(
     limits = rules.limits(float(chunk.frames / plan.grid.rate))
     runs: list[Ended] = []
 
-    def start(command: list[str]) -> Ended:
-        ended = run(command, directory=directory, limits=limits, check=check, on_line=_seconds_of(on_seconds))
+    def start(command: list[str], seen: bool = False) -> Ended:
+        on_line = _seconds_of(on_seconds) if seen else None
+        ended = run(command, directory=directory, limits=limits, check=check, on_line=on_line)
         runs.append(ended)
         return ended
 
     try:
-        ended = start(_command(tools, rules, plan, chunk))
+        if chunk.mode is Mode.SOUND:
+            ended = encode_sound(tools.ffmpeg, plan, rules.max_pixels, start)
+        else:
+            ended = start(_command(tools, rules, plan, chunk), True)
         _refuse_failure(ended, chunk)
         extras = beside(
             plan,
@@ -141,8 +146,6 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
 
 
 def _command(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk) -> list[str]:
-    if chunk.mode is Mode.SOUND:
-        return commands.audio_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
     if chunk.mode is Mode.TEXT:
         return commands.text_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
     return commands.video_chunk(

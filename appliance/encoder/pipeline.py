@@ -15,6 +15,7 @@ from pathlib import Path
 
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.domain.errors import Transient
+from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.stored import Stored
@@ -84,6 +85,7 @@ class Pipeline:
         probe: Probe,
         steps: tuple[LadderStep, ...],
         packaging: Packaging,
+        loudness: Loudness | None,
         gzip_playlists: bool,
         fetch: Callable[[Job, Path], Fetched],
         workspace: Callable[[Lease], AbstractContextManager[Path]],
@@ -93,6 +95,7 @@ class Pipeline:
         self._probe = probe
         self._steps = steps
         self._packaging = packaging
+        self._loudness = loudness
         self._gzip_playlists = gzip_playlists
         self._fetch = fetch
         self._workspace = workspace
@@ -132,7 +135,9 @@ class Pipeline:
             "preset": self._workshop.rules.preset,
             "ffmpeg": self._workshop.tools.build,
         }
-        plan = make_plan(source, identity=identity, steps=self._steps, packaging=self._packaging)
+        plan = make_plan(
+            source, identity=identity, steps=self._steps, packaging=self._packaging, loudness=self._loudness
+        )
         plan = replace(plan, source_etag=fetched.etag, source_bytes=fetched.size_bytes)
         job.receipt = replace(
             job.receipt,

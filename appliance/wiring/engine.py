@@ -9,6 +9,7 @@ from pathlib import Path
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.config import Config
+from appliance.domain.loudness import Loudness
 from appliance.domain.plan import Packaging, Plan
 from appliance.domain.video import Lease
 from appliance.encoder.chunk import Rules
@@ -36,6 +37,7 @@ def pipeline(
         probe=Probe(tools, limits.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds),
         steps=encode.ladder,
         packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds),
+        loudness=Loudness(encode.loudness_lufs, encode.true_peak_db) if encode.loudness else None,
         gzip_playlists=gzip_playlists,
         fetch=fetch,
         workspace=workspace,

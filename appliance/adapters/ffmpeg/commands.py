@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from appliance.adapters.ffmpeg import filters
+from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition, fitted
 from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
 
@@ -137,7 +138,7 @@ def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) 
     ]  # fmt: skip
 
 
-def audio_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+def audio_chunk(ffmpeg: str, plan: Plan, change: Correction | None = None, *, max_pixels: int) -> list[str]:
     """The whole sound in one run: `audio.mp4` in the working directory."""
     assert plan.audio is not None
     return [
@@ -146,12 +147,35 @@ def audio_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
         *guarded_input(max_pixels),
         "-copyts",
         "-i", f"file:{SOURCE}",
-        "-filter_complex", filters.audio_graph(plan),
+        "-filter_complex", filters.audio_graph(plan, change),
         "-map", "[audio]",
         "-c:a", "aac", "-b:a", str(plan.audio.bitrate),
         *_fragmented(),
         "file:audio.mp4",
         *([] if plan.video else ["-map", "[wave]", "-frames:v", "1", *_jpeg("3"), "-update", "1", POSTER]),
+    ]  # fmt: skip
+
+
+def loudness(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+    """Measure the source's sound, as it will be encoded but for its loudness."""
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-v", "info", "-max_error_rate", "1",
+        "-nostats", "-progress", "pipe:1",
+        *guarded_input(max_pixels),
+        "-copyts",
+        "-i", f"file:{SOURCE}",
+        "-filter_complex", filters.loudness_graph(plan),
+        "-map", "[audio]", "-f", "null", "-",
+    ]  # fmt: skip
+
+
+def loudness_of_encoded(ffmpeg: str, *, max_pixels: int) -> list[str]:
+    """Measure what was encoded: limiting makes it quieter, and AAC adds to its peaks."""
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-v", "info", "-nostats", "-progress", "pipe:1",
+        *guarded_input(max_pixels),
+        "-i", "file:audio.mp4",
+        "-af", filters.METER, "-f", "null", "-",
     ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, Storyboard, VideoTrack
 
@@ -10,6 +11,8 @@ from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chu
 PHASE = 8
 #: Largest hole in the sound's timestamps that is stretched over instead of filled with silence, in samples a second.
 AUDIO_SLACK = 1
+#: Loudness and true peak (one `loudnorm` pass takes ten times as long); only its summary is wanted.
+METER = "ebur128=peak=true:framelog=quiet"
 #: The storyboard's branch ends in this pad.
 SPRITES = "sprites"
 #: JPEG knows only full-range BT.601 (JFIF); the rungs are BT.709.
@@ -119,25 +122,39 @@ def poster(width: int, height: int, *, any_picture: bool) -> str:
     return ",".join([*([] if any_picture else choose), f"scale={width}:{height}:{JPEG_COLOURS}"])
 
 
-def audio_graph(plan: Plan) -> str:
-    """Sound from output time 0, holes filled with silence, cut or padded to exactly the plan's AAC frames."""
+def audio_graph(plan: Plan, change: Correction | None) -> str:
+    """Sound from output time 0, as loud as wanted, cut or padded to exactly the plan's AAC frames."""
+    samples = plan.audio_frames * AAC_FRAME_SAMPLES
+    steps = [*_sound(plan), *_louder(change), "apad", f"atrim=end_sample={samples}"]
+    return ",".join(steps) + ("[audio]" if plan.video else f",asplit=2[audio][w];[w]{_wave()}")
+
+
+def loudness_graph(plan: Plan) -> str:
+    """The same sound into the meter, which says what it measured at the end."""
+    return ",".join([*_sound(plan), METER]) + "[audio]"
+
+
+def _sound(plan: Plan) -> list[str]:
+    """From output time 0 on, holes filled with silence, in the layout and rate of the output."""
     track = plan.audio
     assert track is not None
-    samples = plan.audio_frames * AAC_FRAME_SAMPLES
     layout = "mono" if track.channels == 1 else "stereo"
-    steps = [
-        f"asettb=1/{GRID_TICKS}",
+    return [
+        f"[0:{track.stream_index}]asettb=1/{GRID_TICKS}",
         f"asetpts=PTS-({plan.origin_ticks})",
         f"aresample={AUDIO_RATE}:async={AUDIO_SLACK}:first_pts=0",
         f"aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE}:channel_layouts={layout}",
-        "apad",
-        f"atrim=end_sample={samples}",
     ]
-    return (
-        f"[0:{track.stream_index}]"
-        + ",".join(steps)
-        + ("[audio]" if plan.video else f",asplit=2[audio][w];[w]{_wave()}")
-    )
+
+
+def _louder(change: Correction | None) -> list[str]:
+    if change is None:
+        return []
+    steps = [f"volume={change.gain_db:.2f}dB"]
+    if change.ceiling_db is not None:
+        # latency: the limiter looks ahead, and the sound must not come later than the picture
+        steps.append(f"alimiter=limit={10 ** (change.ceiling_db / 20):.4f}:level=false:latency=1")
+    return steps
 
 
 def _wave() -> str:
