@@ -17,7 +17,7 @@ from appliance.domain.plan import Plan
 from appliance.domain.video import ChunkLease, DoneChunk
 from appliance.encoder.chunk import Encoded, Rules, deliver, encode
 from appliance.encoder.meter import Meter
-from appliance.encoder.patience import insist
+from appliance.encoder.patience import STORAGE_SECONDS, insist
 from appliance.encoder.ports import ChunkStore, Job, Storage
 from appliance.encoder.progress import account, report_encode
 
@@ -117,7 +117,8 @@ class Missing:
         """Upload, then DONE: never the other way round. Runs beside the next encode."""
         with self._released_on_error(lease):
             prefix = f"{self._media}/{lease.number}-{lease.token}"
-            sent = deliver(encoded, self._workshop.storage, prefix, self._job.check)
+            send = partial(deliver, encoded, self._workshop.storage, prefix, self._job.check)
+            sent = insist(self._job, send, seconds=STORAGE_SECONDS)
             self._job.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
             insist(self._job, lambda: self._chunks.done(lease, encoded.objects(prefix).to_json()))
         return events.ChunkEnded(lease.token, "encoded", encoded.ended.wall_seconds, encoded.media_seconds, sent)

@@ -21,7 +21,7 @@ from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.stored import Stored
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing, Workshop
-from appliance.encoder.patience import insist
+from appliance.encoder.patience import STORAGE_SECONDS, insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
 from appliance.streams import hls, proof
@@ -113,8 +113,8 @@ class Pipeline:
                 Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
                 chunks = self._finished(job, plan)
                 job.receipt = replace(job.receipt, rungs=published_rungs(plan, chunks))
-                self._write_playlists(job, plan, layout, chunks)
-                broken = self._prove(job, plan, layout, chunks)
+                insist(job, partial(self._write_playlists, job, plan, layout, chunks), seconds=STORAGE_SECONDS)
+                broken = insist(job, partial(self._prove, job, plan, layout, chunks), seconds=STORAGE_SECONDS)
                 if not broken:
                     return Published(layout.master, float(plan.grid.duration_seconds))
                 self._redo(job, broken)

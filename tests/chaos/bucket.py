@@ -77,5 +77,5 @@ def _proven(
     if len(chunks) != len(plan.chunks):
         yield f"{len(chunks)} of {len(plan.chunks)} chunks are DONE"
         return
-    for broken in proof.prove(storage.get, listed, row["hls_path"], proof.Expected(plan, tuple(chunks))):
+    for broken in proof.prove(storage.read, listed, row["hls_path"], proof.Expected(plan, tuple(chunks))):
         yield f"{broken.rule}: {broken.object}: {broken.sentence}"

@@ -36,3 +36,11 @@ def test_a_job_that_is_over_does_not_wait_for_the_database() -> None:
     job.at_check = over
     with pytest.raises(LeaseLost):
         insist(job, statement)
+
+
+def test_f27_storage_that_stays_away_longer_than_the_bound_is_told() -> None:
+    def statement() -> None:
+        raise Unavailable("s3", "S3 does not answer.")
+
+    with pytest.raises(Unavailable):
+        insist(Desk(), statement, seconds=0.01)

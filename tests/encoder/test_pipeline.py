@@ -15,10 +15,11 @@ from appliance.adapters.directory import Directory
 from appliance.adapters.ffmpeg import tools
 from appliance.adapters.ffmpeg.commands import SOURCE
 from appliance.config import Config, Encode
-from appliance.domain.errors import Draining, LeaseLost, Transient
+from appliance.domain.errors import Draining, LeaseLost, Transient, Unavailable
 from appliance.domain.events import ChunkClaiming, ChunkEnded, Event
 from appliance.domain.media import LadderStep
 from appliance.domain.video import DoneChunk, Lease, Worker
+from appliance.encoder import patience
 from appliance.encoder.local import ChunkTable, LocalJob
 from appliance.encoder.pipeline import Fetched, Layout, Pipeline
 from appliance.wiring import engine
@@ -220,6 +221,27 @@ def test_f48_what_cannot_be_made_whole_is_never_published(tmp_path: Path, build:
     with pytest.raises(Transient) as caught:
         build(shelf, Rows())(Desk())
     assert caught.value.code == "proof_failed"
+
+
+@pytest.mark.parametrize("call", ["put_file", "put_bytes", "read", "sizes"])
+def test_f27_storage_that_is_away_for_a_while_costs_no_chunk_and_no_attempt(
+    tmp_path: Path, build: Callable[..., Pipeline], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(patience, "AGAIN_SECONDS", 0.001)
+    shelf, refusals = Shelf(tmp_path / "s3"), [Unavailable("s3", "S3 refused or did not answer: SlowDown")] * 20
+    answer = getattr(shelf, call)
+
+    def away(*arguments: Any, **named: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return answer(*arguments, **named)
+
+    monkeypatch.setattr(shelf, call, away)
+    job = Desk()
+    build(shelf, Rows())(job)
+    assert not refusals
+    assert (job.receipt.chunks_encoded, job.receipt.chunks_redone) == (CHUNKS, 0)
+    assert job.ended("released") == 0
 
 
 def test_f53_another_source_ladder_or_generation_is_another_plan(
