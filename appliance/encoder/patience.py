@@ -1,4 +1,4 @@
-"""Waiting for a dependency that is away, with the work kept: a running encode goes on and writes late (F23, F24, F27)."""
+"""Waiting for a dependency that is away, with the work kept: an encode goes on and writes late (F23, F24, F27)."""
 
 from __future__ import annotations
 
