@@ -18,6 +18,7 @@ from pathlib import Path
 from appliance.cli import exits
 from appliance.config import DEFAULT_PATH
 from appliance.domain.errors import ApplianceError, ConfigError, Unavailable
+from appliance.domain.secrets import redacted
 
 PROGRAM = "video-appliance"
 VERBS = {
@@ -95,7 +96,7 @@ def _explain(error: Exception, options: argparse.Namespace) -> int:
     """Say what happened and what to do next; a stack trace only with --debug."""
     status, code, sentence, hint = _meaning(error)
     if options.debug:
-        traceback.print_exception(error)
+        sys.stderr.write(redacted("".join(traceback.format_exception(error))))
     if options.json:
         sys.stdout.write(json.dumps({"error": {"code": code, "sentence": sentence, "hint": hint}}) + "\n")
     sys.stderr.write(f"{PROGRAM}: {sentence}\n" + (f"  → {hint}\n" if hint else ""))
@@ -115,7 +116,7 @@ def _meaning(error: Exception) -> tuple[int, str, str, str]:
             return exits.NEGATIVE, error.code, error.sentence, error.hint
         case _:
             where = traceback.extract_tb(error.__traceback__)[-1]
-            sentence = f"the appliance made a mistake: {type(error).__name__}: {error}"
+            sentence = redacted(f"the appliance made a mistake: {type(error).__name__}: {error}")
             hint = f"It happened at {where.filename}:{where.lineno}; --debug shows the way there, for a report."
             return exits.NEGATIVE, "internal_error", sentence, hint
 

@@ -2,38 +2,36 @@
 
 The events are a contract that operators grep. `video_id`, `tenant_id`, `request_id` and `lease_epoch` are bound for the
 length of a job and stand on each of its lines (`with job_fields(video_id=7): …`); a thread that works for the job is
-started with `contextvars.copy_context().run`. Secrets are taken out on the way, by key and by pattern (F49).
+started with `contextvars.copy_context().run`. Secrets are taken out on the way, by key, by pattern and by value (F49).
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
+import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-#: Instead of a secret.
-HIDDEN = "…"
-#: A field whose name contains one of these is not written out. Lease tokens are no secrets: they open nothing.
-SECRET_KEYS = ("password", "passwd", "secret", "credential", "authorization", "dsn", "session_token")
-#: (what, its replacement): the passwords of URLs and of libpq's `password=…`, and the signatures of presigned requests.
-SECRET_PATTERNS = (
-    (re.compile(r"(://[^/\s:@]*:)\S+@"), rf"\1{HIDDEN}@"),
-    (re.compile(r"(\bpassword\s*=\s*)('[^']*'|\S+)", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE), rf"\1{HIDDEN}"),
-    (re.compile(r"([?&](?:AWSAccessKeyId|Signature)=)[^&\s\"']+"), rf"\1{HIDDEN}"),
-)
+from appliance.domain.secrets import HIDDEN, is_secret, without_secrets
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
+def configure(level: str = "info", stream: TextIO | None = None, secrets: Iterable[str] = ()) -> None:
     """Send this process's log to `stream` (stderr), from `level` on: debug, info, warning or error.
 
-    What libraries say through `logging`, and Python's warnings, come out the same way, from `warning` on.
+    What libraries say through `logging`, and Python's warnings, come out the same way, from `warning` on. `secrets` are
+    values that no line may hold, besides those that look like secrets.
     """
+    known = tuple(secrets)
+
+    def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {key: HIDDEN if is_secret(key) else without_secrets(value, known) for key, value in event.items()}
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -57,31 +55,19 @@ def job_fields(**fields: object) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**fields)
 
 
-def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: replaces secrets, however deep they lie."""
-    return {key: HIDDEN if _is_secret(key) else _without_secrets(value) for key, value in event.items()}
-
-
-def _is_secret(key: object) -> bool:
-    return any(word in str(key).lower() for word in SECRET_KEYS)
-
-
-def _without_secrets(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: HIDDEN if _is_secret(key) else _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
-    for pattern, replacement in SECRET_PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
 def _headline_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """When, how bad, what: the first words of every line."""
     return {**{key: event.pop(key, "") for key in ("time", "level", "event")}, **event}
+
+
+def catch_all() -> None:
+    """Exceptions that nobody caught, in any thread, become lines as well: for a process that is ours alone."""
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    structlog.get_logger().error("UNCAUGHT", exc_info=(kind, error, trace))
 
 
 class _Libraries(logging.Handler):

@@ -26,7 +26,7 @@ LAYERS: dict[str, set[str]] = {
     "domain": set(),
     "yaml_file": {"domain"},
     "config": {"domain", "yaml_file"},
-    "log": set(),
+    "log": {"domain"},
     "adapters": {"domain"},
     "streams": {"domain"},
     "encoder": {"domain", "adapters", "streams", "config", "log"},

@@ -10,7 +10,7 @@ import yaml
 
 from appliance import config as configuration
 from appliance.cli import exits, terminal
-from appliance.log import HIDDEN
+from appliance.domain.secrets import HIDDEN, redacted
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,4 +43,6 @@ def _settings(value: Any) -> Any:
 
 
 def _shown(value: Any, *, secret: bool) -> Any:
-    return HIDDEN if secret and value else _settings(value)
+    if secret and value:
+        return HIDDEN
+    return redacted(value) if isinstance(value, str) else _settings(value)

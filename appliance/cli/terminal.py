@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from appliance.domain.errors import ApplianceError
+from appliance.domain.secrets import redacted, without_secrets
 
 COLUMNS = 100
 #: Into a pipe nothing is folded: a path or a reason stays one line for grep.
@@ -29,7 +30,8 @@ STYLES = {
 
 def emit(value: Mapping[str, Any]) -> None:
     """One JSON object on one line; times as ISO 8601, tokens as text."""
-    print(json.dumps(value, default=_plain, ensure_ascii=False), flush=True)
+    plain = json.loads(json.dumps(value, default=_plain))
+    print(json.dumps(without_secrets(plain), ensure_ascii=False), flush=True)
 
 
 def say(sentence: str = "", *, style: str = "") -> None:
@@ -102,8 +104,8 @@ def _cell(value: Any) -> Text:
 
 
 def _clean(text: str) -> str:
-    """Titles and reasons come from strangers: an escape sequence in them must not reach the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+    """Titles and reasons come from strangers: no escape sequence in them reaches the terminal, and no secret."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in redacted(text))
 
 
 def _when(moment: dt.datetime) -> str:

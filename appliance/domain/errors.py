@@ -18,6 +18,8 @@ An adapter translates its library's exceptions at its door; they are logged once
 
 from __future__ import annotations
 
+from appliance.domain.secrets import redacted
+
 #: error_code → what the support desk may tell a teacher. Every code that can stand in the row is here.
 ERROR_CODES: dict[str, str] = {
     "source_missing": "The uploaded file is not in storage any more.",
@@ -49,10 +51,8 @@ class ApplianceError(Exception):
     code: str = "internal_error"
 
     def __init__(self, sentence: str, *, code: str | None = None, hint: str = "", details: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
-        self.hint = hint
-        self.details = details
+        self.sentence, self.hint, self.details = map(redacted, (sentence, hint, details))  # rows and people see them
+        super().__init__(self.sentence)
         if code is not None:
             self.code = code
 
@@ -63,8 +63,8 @@ class ConfigError(ApplianceError):
     code = "configuration"
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [redacted(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 class SourceRejected(ApplianceError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,10 @@ from appliance.adapters.redis import Telemetry
 from appliance.adapters.s3 import S3
 from appliance.adapters.sqs import Doorbell
 from appliance.config import Config
+from appliance.domain.secrets import secrets_of
+
+#: What holds a secret in an environment that boto3 or libpq reads.
+SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "PGPASSWORD")
 
 
 def database(config: Config, name: str) -> Database:
@@ -63,6 +68,12 @@ def storage(config: Config) -> S3:
 
 def source_storage(config: Config) -> S3:
     return S3(aws_client(config, "s3"), config.storage.source_bucket or config.storage.bucket)
+
+
+def secrets(config: Config) -> set[str]:
+    """Every secret that this process knows, so that no line of its log holds one. Raises ConfigError."""
+    held = {os.environ.get(name, "") for name in SECRET_VARIABLES}
+    return held | secrets_of(config.database.read_dsn()) | secrets_of(config.redis.read_url())
 
 
 def cage(config: Config) -> Cage:

@@ -36,7 +36,11 @@ NAME_CHARACTERS = 64
 
 def main(config: Config, slot: int, connection: Connection) -> NoReturn:
     """What the pool starts; multiprocessing drops what a target returns, so the status leaves as SystemExit."""
-    sys.exit(run(config, slot, connection))
+    try:
+        sys.exit(run(config, slot, connection))
+    except Exception:  # noqa: BLE001 - multiprocessing would print it with whatever secret is in it
+        structlog.get_logger().exception("ENCODER_CRASHED")
+        sys.exit(1)
 
 
 def run(config: Config, slot: int, connection: Connection, work: Work | None = None) -> int:
@@ -46,6 +50,7 @@ def run(config: Config, slot: int, connection: Connection, work: Work | None = N
     log.configure(config.log.level)
     die_with_parent()
     try:
+        log.configure(config.log.level, secrets=adapters.secrets(config))
         encoder = build(config, slot, Parent(connection), drain, work)
     except ConfigError as error:
         structlog.get_logger().error("CONFIGURATION", problems=error.problems)

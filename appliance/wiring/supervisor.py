@@ -21,6 +21,7 @@ from appliance.adapters.postgres.sweeps import Sweeps
 from appliance.adapters.prometheus import CONTENT_TYPE
 from appliance.adapters.systemd import Notify
 from appliance.config import Config, load, validate_for_run
+from appliance.domain.secrets import without_secrets
 from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import encoders, look
@@ -42,7 +43,8 @@ PRELOAD = ["appliance.wiring.encoder"]
 def run(config: Config) -> int:
     """The service, until it is told to leave; returns its exit status. Raises ConfigError before anything starts."""
     validate_for_run(config)
-    log.configure(config.log.level)
+    log.configure(config.log.level, secrets=adapters.secrets(config))
+    log.catch_all()
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: then the journal shows where every thread stood (F43)
     layers = tried(config)
     start_fork_server(PRELOAD)
@@ -85,7 +87,7 @@ def build(
             read=lambda: _read_again(config.path),
             spawner=lambda changed: spawner(changed, entry),
             count=count,
-            set_log_level=log.configure,
+            set_log_level=lambda level: log.configure(level, secrets=adapters.secrets(config)),
         ),
         pool,
         abandoner=abandoner,
@@ -137,7 +139,7 @@ def pages(board: Board, dependencies: Dependencies, metrics: Metrics, clock: Cal
         metrics_type=CONTENT_TYPE,
         stuck=stuck,
         unready=lambda: board.unready(dependencies.down_seconds()),
-        status=lambda: board.status(clock(), dependencies.down_seconds()),
+        status=lambda: without_secrets(board.status(clock(), dependencies.down_seconds())),
     )
 
 

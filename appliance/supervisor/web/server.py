@@ -46,7 +46,7 @@ class Pages:
     metrics_type: str
     stuck: Callable[[], str]
     unready: Callable[[], list[str]]
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], object]
 
     def answer(self, path: str, *, local: bool) -> Answer:
         """The answer to GET `path`; `local`: the client sits on this host."""
