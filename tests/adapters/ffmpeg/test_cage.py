@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,7 +198,7 @@ def test_a_set_user_id_program_gives_a_caged_one_nothing(tmp_path: Path) -> None
         layers = " ".join(str(int(holds)) for holds in sandbox.self_test(Cage()).values())
         assert caged.splitlines() == [f"layers {layers}", "caged 65534"]
     finally:
-        subprocess.run(["rm", "-rf", str(shelf)], check=True)
+        shutil.rmtree(shelf)
 
 
 def test_self_test_finds_every_layer_that_this_kernel_has_and_no_other() -> None:
@@ -383,11 +384,6 @@ def _for_nobody() -> str:
 
 
 def _readable_copy(shelf: Path) -> Path:
-    """The few files of the package that the cage needs, where everybody may read them."""
-    wanted = ("__init__", "domain/__init__", "domain/errors", "adapters/__init__", "adapters/ffmpeg/__init__")
-    ffmpeg = ("run", "sandbox", "cage")
-    for name in (*wanted, *(f"adapters/ffmpeg/{module}" for module in ffmpeg)):
-        target = shelf / "package" / "appliance" / f"{name}.py"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((TOP / "appliance" / f"{name}.py").read_bytes())
+    """The package where everybody may read it."""
+    shutil.copytree(TOP / "appliance", shelf / "package/appliance", ignore=shutil.ignore_patterns("__pycache__"))
     return shelf / "package"
