@@ -51,7 +51,10 @@ class Http:
         if span:
             # Ranges of compressed bytes would be other ranges.
             headers |= {"Accept-Encoding": "identity", "Range": f"bytes={span[1]}-{span[1] + span[0] - 1}"}
-        request = urllib.request.Request(quote(url, safe=":/?#[]@!$&'()*+,;=%-._~"), headers=headers)
+        try:
+            request = urllib.request.Request(quote(url, safe=":/?#[]@!$&'()*+,;=%-._~"), headers=headers)
+        except ValueError as error:
+            raise Absent(f"it is no address: {error}") from error
         for tried in range(1, TRIES + 1):
             try:
                 return self._answer(request, span)
@@ -99,6 +102,8 @@ class Http:
                 if cut:
                     return bytes(data[:most])
                 raise TooMuch(f"it has more than {most} bytes")
+        if answer.length:
+            raise http.client.IncompleteRead(bytes(data), answer.length)
         if unpack and not unpack.eof:
             raise Absent("it ends within its gzip encoding")
         return bytes(data)

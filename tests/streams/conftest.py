@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from tests.streams.trees import Tree, make_tree, plan_of
+from tests.streams.trees import Tree, make_tree, plan_of, with_extras
 
 RATES = [Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30)]
 #: Two chunks of three segments, the last one short.
@@ -33,3 +33,9 @@ def any_tree(request, tree_at) -> Tree:
 def tree(tree_at) -> Tree:
     """The stream at 25 frames a second: two rungs of six segments, and sound."""
     return tree_at(Fraction(25))
+
+
+@pytest.fixture(scope="session")
+def full_tree(tree_at) -> Tree:
+    """The same with subtitles in two languages, a storyboard and a poster."""
+    return with_extras(tree_at(Fraction(25)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,16 +11,37 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from appliance.domain.media import AudioStream, LadderStep, Source, VideoStream
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_CHUNK, AUDIO_RATE, Chunk, Packaging, Plan, make_plan
+from appliance.domain.plan import (
+    AAC_FRAME_SAMPLES,
+    AUDIO_CHUNK,
+    AUDIO_RATE,
+    Chunk,
+    Mode,
+    Packaging,
+    Plan,
+    Storyboard,
+    TextTrack,
+    make_plan,
+)
 from appliance.domain.stored import Absent, Stored
 from appliance.streams import hls
-from appliance.streams.proof import Broken, Expected, prove
-from appliance.streams.segments import ChunkObjects, TrackObjects, package
+from appliance.streams.presentation import POSTER, poster_key
+from appliance.streams.proof import Broken, Expected, Verdict, prove, verify
+from appliance.streams.segments import ChunkObjects, Extra, Kind, TrackObjects, package
 from appliance.streams.texts import texts
 
 PLAYLISTS = "hls/7/1-attempt"
 MEDIA = "hls/7/media/plan"
 MASTER = f"{PLAYLISTS}/{hls.MASTER}"
+VTT = """WEBVTT
+X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000
+
+00:00:00.500 --> 00:00:02.000
+Hello
+
+00:00:03.000 --> 00:00:05.700
+World
+"""
 LADDER = (LadderStep(180, 24, 800_000), LadderStep(90, 26, 300_000))
 #: As the encoder writes them: fragments that the packager can cut.
 FRAGMENTED = [
@@ -44,6 +66,10 @@ class Tree:
             raise Absent("there is no such file")
         data = self.files[key]
         return Stored(data[span[1] : sum(span)] if span else data)
+
+    def verify(self) -> Verdict:
+        """As a stranger sees it, without the plan."""
+        return verify(self.read, MASTER, readers=1)
 
     def rules(self) -> set[str]:
         """Names of the rules that are broken."""
@@ -168,9 +194,48 @@ def _chunk(plan: Plan, chunk: Chunk, directory: Path) -> tuple[ChunkObjects, Pat
     return ChunkObjects(chunk.number, f"{MEDIA}/{chunk.number}-token", tracks), packaged
 
 
+def jpeg(width: int, height: int) -> bytes:
+    """As much of a picture as says its size."""
+    frame = struct.pack(">HHBHHB", 0xFFC0, 8, 8, height, width, 0)
+    return b"\xff\xd8" + frame + b"\xff\xda\0\2" + b"\xff\xd9"
+
+
+def with_extras(tree: Tree) -> Tree:
+    """The tree as of a recording with subtitles in two languages: text, storyboard and poster are made up here."""
+    board = Storyboard(interval_frames=25, width=160, height=90, columns=2, rows=1)
+    plan = tree.expected.plan
+    last = max(chunk.number for chunk in plan.chunks) + 1
+    text = Chunk(last, 0, plan.grid.segments, 0, plan.grid.frames, Mode.TEXT)
+    tracks = (TextTrack("text1", 2, "eng", 'The "first"'), TextTrack("text2", 3, "deu", ""))
+    plan = replace(plan, text=tracks, storyboard=board, chunks=(*plan.chunks, text))
+    files = {f"{MEDIA}/{last}-token/{track.name}.vtt": VTT.encode() for track in tracks}
+    kinds = {f"{track.name}.vtt": (Kind.TEXT, track.name) for track in tracks}
+    for chunk in plan.chunks:
+        if chunk.mode is Mode.GRID:
+            for number in range(1, board.sheets(chunk) + 1):
+                files[f"{MEDIA}/{chunk.number}-token/sprite_{number:05d}.jpg"] = jpeg(320, 90)
+    files[f"{MEDIA}/1-token/poster.jpg"] = jpeg(640, 360)
+    chunks = [*tree.expected.chunks, ChunkObjects(last, f"{MEDIA}/{last}-token", ())]
+    rows = [replace(chunk, extras=_extras(chunk.prefix, files, kinds)) for chunk in chunks]
+    return published(Tree(tree.files | files, Expected(plan, tuple(rows))))
+
+
+def _extras(prefix: str, files: dict[str, bytes], kinds: dict[str, tuple[Kind, str]]) -> tuple[Extra, ...]:
+    found = []
+    for key, data in files.items():
+        directory, name = key.rsplit("/", 1)
+        if directory == prefix:
+            kind, track = kinds.get(name, (Kind.POSTER if name == POSTER else Kind.SPRITE, ""))
+            found.append(Extra(name, kind, len(data), track))
+    return tuple(found)
+
+
 def published(tree: Tree) -> Tree:
     """The tree with playlists written from what its chunks recorded."""
     written = texts(tree.expected.plan, tree.expected.chunks, PLAYLISTS)
+    poster = poster_key(tree.expected.chunks)
+    if poster:
+        tree = tree.holding(f"{PLAYLISTS}/{POSTER}", tree.files[poster])
     return replace(
         tree, files=tree.files | {f"{PLAYLISTS}/{name}": text.encode() for name, (text, _) in written.items()}
     )
