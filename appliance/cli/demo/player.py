@@ -14,8 +14,14 @@ from typing import Any, Self
 
 from appliance.local.port import LOOPBACK
 
-#: RFC 8216 §4, RFC 8216bis §3.1.2, RFC 4337.
-TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".m4s": "video/iso.segment", ".mp4": "video/mp4"}
+#: RFC 8216 §4, ISO/IEC 23009-1 annex C, RFC 8216bis §3.1.2, RFC 4337, WebVTT §8.1.
+TYPES = {
+    ".m3u8": "application/vnd.apple.mpegurl",
+    ".mpd": "application/dash+xml",
+    ".m4s": "video/iso.segment",
+    ".mp4": "video/mp4",
+    ".vtt": "text/vtt",
+}
 
 
 class Player:
