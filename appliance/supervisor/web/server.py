@@ -1,13 +1,16 @@
 """/metrics, /healthz and /readyz for everybody, the status page for loopback.
 
-Each connection has a deadline as a whole; there are CONNECTIONS at most, and one beyond is closed unread (F50).
+Bounded against slow and many clients (F50): a connection has a deadline as a whole and a bounded head; when there are
+too many, the oldest makes way for the newest, which is a scrape rather than somebody who keeps us waiting.
 """
 
 from __future__ import annotations
 
 import errno
+import io
 import ipaddress
 import json
+import re
 import socket
 import socketserver
 import threading
@@ -22,13 +25,20 @@ import structlog
 from appliance.supervisor.web.holder import holder
 
 CONNECTIONS = 16
+#: Threads, those included whose connection was just taken away. One beyond is closed unread.
+THREADS = 2 * CONNECTIONS
+#: Request line and headers; browsers and Prometheus send less than 2 KiB.
+HEAD_BYTES = 16 * 1024
 #: For one connection from accept to close; a scrape takes some milliseconds.
 DEADLINE_SECONDS = 10.0
 #: Between two tries to bind a port that is taken.
 BIND_AGAIN_SECONDS = 10.0
 TEXT, JSON, HTML = "text/plain; charset=utf-8", "application/json", "text/html; charset=utf-8"
 #: The page is one file that talks to nobody else.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+POLICY = (
+    "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'"
+)
 
 
 @dataclass(frozen=True)
@@ -132,13 +142,20 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
-        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._places = threading.BoundedSemaphore(THREADS)
+        #: The oldest first; only the accepting thread adds to it.
+        self._open: dict[int, socket.socket] = {}
         super().__init__((host, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
             self.shutdown_request(request)
             return
+        while len(self._open) >= CONNECTIONS:
+            oldest = self._open.pop(next(iter(self._open)), None)
+            if oldest:
+                _hang_up(oldest)
+        self._open[id(request)] = request
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -149,6 +166,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             deadline.cancel()
+            self._open.pop(id(request), None)
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -162,23 +180,48 @@ def _hang_up(request: socket.socket) -> None:
         return  # closed meanwhile
 
 
+class _Head(io.BufferedIOBase):
+    """What is read of a request: lines, up to HEAD_BYTES."""
+
+    def __init__(self, file: io.BufferedIOBase) -> None:
+        self._file, self.left = file, HEAD_BYTES
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = self._file.readline(self.left if size is None or size < 0 else min(size, self.left))
+        self.left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class _Handler(BaseHTTPRequestHandler):
-    """HTTP/1.0, one request a connection."""
+    """HTTP/1.0, one request a connection, of which only the head is read."""
 
     server: _Server
     timeout = DEADLINE_SECONDS
     server_version, sys_version = "video-appliance", ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = self._head = _Head(self.rfile)
+
+    def parse_request(self) -> bool:
+        understood = super().parse_request()
+        if self._head.left <= 0:
+            self.request_version = self.protocol_version  # a line that was cut looks like HTTP/0.9, which has no head
+            self._send(Answer(431, b"The request's head is too large.\n"))
+            return False
+        if understood and self.command not in ("GET", "HEAD"):
+            self._send(Answer(405, b"Only GET and HEAD.\n"))
+            return False
+        return understood
 
     def do_GET(self) -> None:
         self._send(self._answer())
 
     def do_HEAD(self) -> None:
         self._send(self._answer(), body=False)
-
-    def _refuse(self) -> None:
-        self._send(Answer(405, b"Only GET and HEAD.\n"))
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse  # noqa: N815 - http.server's names
 
     def _answer(self) -> Answer:
         try:
@@ -188,11 +231,14 @@ class _Handler(BaseHTTPRequestHandler):
             return Answer(500, b"The answer could not be made; the log says why.\n")
 
     def _local(self) -> bool:
-        """A client on this host that also calls us so: a page of another site must not read us through a browser."""
+        """A client on this host that also calls us so: a page of another site must not read us through a browser whose
+        name server says that it is us, and a proxy on this host speaks for somebody elsewhere.
+        """
         client = ipaddress.ip_address(self.client_address[0].partition("%")[0])
         mapped = getattr(client, "ipv4_mapped", None) or client
-        name = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        return mapped.is_loopback and name in ("localhost", "127.0.0.1", "[::1]", "")
+        name = re.sub(r":[0-9]*$", "", self.headers.get("Host", ""))
+        proxied = any(header in self.headers for header in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"))
+        return mapped.is_loopback and not proxied and name in ("localhost", "127.0.0.1", "[::1]", "")
 
     def _send(self, answer: Answer, *, body: bool = True) -> None:
         self.send_response(answer.status)
@@ -200,6 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer.body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         if answer.status == 405:
             self.send_header("Allow", "GET, HEAD")
         if answer.content_type == HTML:

@@ -103,10 +103,27 @@ def test_the_status_page_asks_nobody_else_and_its_json_tells_all(house):
 
 
 @pytest.mark.parametrize("path", ["/", "/status.json"])
-def test_a_page_of_another_site_cannot_read_the_status_through_a_browser(house, path):
-    status, body, _ = house.ask(path, Host="attacker.example")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *(
+            {"Host": host}
+            for host in ("attacker.example", "127.0.0.1.attacker.example:9100", "localhost.x", "10.0.0.1")
+        ),
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"Forwarded": "for=203.0.113.7"},
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_or_a_proxy_cannot_read_the_status(house, path, headers):
+    status, body, _ = house.ask(path, **headers)
     assert status == 403
     assert "this host only" in body
+
+
+@pytest.mark.parametrize("name", ["localhost", "localhost:9100", "127.0.0.1:9100", "[::1]", "[::1]:9100"])
+def test_the_status_page_answers_to_the_names_of_this_host(house, name):
+    assert house.ask("/status.json", Host=name)[0] == 200
 
 
 @pytest.mark.parametrize(("path", "local"), [("/", False), ("/status.json", False), ("/?x", False)])
@@ -119,7 +136,7 @@ def test_the_status_page_is_for_loopback_and_metrics_are_for_all(house, path, lo
 
 def test_f50_get_and_head_only(house):
     assert house.ask("/metrics", "HEAD")[:2] == (200, "")
-    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "G\x7fT"):
         status, _, headers = house.ask("/metrics", method)
         assert (status, headers["Allow"]) == (405, "GET, HEAD")
 
@@ -138,21 +155,56 @@ def test_a_mistake_of_ours_is_a_500_and_a_traceback_in_the_log(house):
     assert [line["event"] for line in logged] == ["WEB_FAILED"]
 
 
-def test_f50_slow_clients_are_bounded_and_make_way(house, monkeypatch):
-    monkeypatch.setattr(server, "DEADLINE_SECONDS", 0.5)
+def test_f50_a_hundred_slow_clients_are_bounded_and_every_scrape_is_answered(house):
     with contextlib.ExitStack() as crowd:
-        for _ in range(100):
-            slow = crowd.enter_context(socket.create_connection(("127.0.0.1", house.web.port), timeout=20))
-            with contextlib.suppress(OSError):
-                slow.send(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
-        assert sum("process_request_thread" in thread.name for thread in threading.enumerate()) <= server.CONNECTIONS
+        slow = [
+            crowd.enter_context(socket.create_connection(("127.0.0.1", house.web.port), timeout=20)) for _ in range(100)
+        ]
+        for turn in range(10):
+            for client in slow:
+                with contextlib.suppress(OSError):
+                    client.send(b"GET /metrics HTTP/1.1\r\nX-Slow: " if turn == 0 else b"x")
+            assert house.ask("/metrics")[0] == 200
+            threads = sum("process_request_thread" in thread.name for thread in threading.enumerate())
+            assert threads <= server.THREADS
 
-        def served() -> bool:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                return house.ask("/healthz")[0] == 200
-            return False
 
-        until(served)
+def test_f50_clients_that_do_not_read_what_they_asked_for_do_not_stay(house, monkeypatch):
+    monkeypatch.setattr(server, "DEADLINE_SECONDS", 0.3)
+    large = Pages(lambda: b"x" * (64 << 20), "text/plain", str, list, dict)
+    house.web._server.pages = large
+    with contextlib.ExitStack() as crowd:
+        for _ in range(server.CONNECTIONS):
+            lazy = crowd.enter_context(socket.create_connection(("127.0.0.1", house.web.port), timeout=20))
+            lazy.send(b"GET /metrics HTTP/1.0\r\n\r\n")
+        until(lambda: not house.web._server._open)
+    assert house.ask("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"x" * 40_000 + b" HTTP/1.0\r\n\r\n",
+        b"GET /metrics HTTP/1.0\r\nX-Long: " + b"x" * 40_000 + b"\r\n\r\n",
+        b"GET /metrics HTTP/1.0\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"x" * 300) for n in range(99)) + b"\r\n",
+    ],
+    ids=["line", "header", "headers"],
+)
+def test_f50_a_head_without_end_is_refused(house, head):
+    with socket.create_connection(("127.0.0.1", house.web.port), timeout=20) as client:
+        client.sendall(head)
+        assert client.recv(4096).startswith(b"HTTP/1.0 431 ")
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00\xff\n", b"\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+)
+def test_f50_garbage_does_no_harm(house, garbage):
+    with socket.create_connection(("127.0.0.1", house.web.port), timeout=20) as client:
+        client.sendall(garbage)
+        client.shutdown(socket.SHUT_WR)
+        client.recv(4096)
+    assert house.ask("/healthz")[0] == 200
 
 
 def test_f41_a_taken_port_is_said_with_its_holder_and_tried_again(monkeypatch):
