@@ -96,7 +96,8 @@ def test_the_sample_is_ready_plays_everywhere_and_ctrl_c_leaves_only_the_stream(
     assert (receipt["chunks_encoded"], receipt["chunks_resumed"]) == (receipt["chunks_total"], 0)
     found = probe(Path(told["master"]))
     heights = {stream["height"] for stream in found["streams"] if stream["codec_type"] == "video"}
-    assert heights == {720, 480, 360} == {int(rung[:-1]) for rung in receipt["rungs"] if rung.endswith("p")}
+    assert heights == {int(rung[:-1]) for rung in receipt["rungs"] if rung.endswith("p")}
+    assert {720, 360} <= heights <= {720, 480, 360}  # a rung in between may cost too nearly the same
     assert abs(float(found["format"]["duration"]) - 24) < 1 / 30
     assert probe(tmp_path / "out" / told["hls_path"].split("/", 2)[2])["streams"]
 
