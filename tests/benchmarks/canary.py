@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from appliance.local.port import LOOPBACK
 
 #: What names an address or a file of this machine in a playlist, an MPD or a concat script.
@@ -69,7 +71,9 @@ class Canary:
 
         class Door(BaseHTTPRequestHandler):
             def handle(self) -> None:
-                touched.append(f"port {self.server.server_address[1]}")
+                visitor = _visitor(self.client_address[1])
+                if visitor is not None:
+                    touched.append(f"port {self.server.server_address[1]}: {visitor}")
 
         return ThreadingHTTPServer((LOOPBACK, port), Door)
 
@@ -93,6 +97,18 @@ def bait(data: bytes) -> bool:
 def ports(data: bytes) -> set[int]:
     """The ports of this machine that a script names."""
     return {int(port or 80) for port in HERE.findall(data)}
+
+
+def _visitor(port: int) -> str | None:
+    """Who holds this end of a connection; None for a process that is none of ours and came for its own reasons."""
+    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            if connection.pid not in ours:
+                return None
+            with contextlib.suppress(psutil.Error):
+                return " ".join(psutil.Process(connection.pid).cmdline())[:200]
+    return "somebody who was gone at once"
 
 
 def _inotify(file: Path) -> int:

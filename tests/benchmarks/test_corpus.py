@@ -83,6 +83,7 @@ def test_a_corpus_that_meets_its_manifest_ends_with_0(
         },
     )
     status, lines, summary = run(capsys, world, tmp_path / "work", folder)
+    assert not any(line["unexpected"] for line in lines.values()), lines
     assert (status, summary["unexpected"], summary["canary_touched"]) == (0, 0, [])
     assert summary["files"] == len(lines) == 5  # the script came twice
     for way in ("encode", "appliance"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 import shutil
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from typing import Any, Self
 
 from appliance.adapters.directory import Directory
 from appliance.adapters.s3 import S3
-from appliance.streams.rules import RULES
-from appliance.streams.stream import read_stream
+from appliance.streams import proof
 from tests.benchmarks.manifest import Entry
 from tests.hosts import World, host
 from tests.shell import environment
@@ -43,6 +41,7 @@ class Outcome:
     peak_disk_bytes: int = 0
     warnings: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, status: str, code: str | None, reason: str | None, receipt: dict[str, Any], **facts: Any) -> Outcome:
@@ -89,12 +88,14 @@ def _size(directory: Path) -> int:
     return total
 
 
-def verify(store: Directory | S3, master: str) -> list[str]:
-    """The rules for anybody's stream, on what lies there: each finding as a sentence, the first few of them."""
-    directory = posixpath.dirname(posixpath.dirname(master)) if isinstance(store, S3) else ""
-    stream = read_stream(store.get, store.sizes(f"{directory}/" if directory else ""), master, readers=4)
-    found = [f"{rule.name}: {key}: {sentence}" for rule in RULES for key, sentence in rule.check(stream)]
-    return found[:MOST_FINDINGS]
+def verify(store: Directory | S3, master: str) -> tuple[list[str], list[str]]:
+    """What `video-appliance verify` finds, in S3 with types and headers: what is wrong or not seen, and its advice."""
+    verdict = proof.verify(store.read, master)
+    wrong = [f"{found.rule}: {found.object}: {found.sentence}" for found in verdict.broken]
+    wrong += [f"not looked into: {key}: {sentence}" for key, sentence in verdict.unseen]
+    return wrong[:MOST_FINDINGS], sorted({f"{found.rule}: {found.sentence}" for found in verdict.advice})[
+        :MOST_FINDINGS
+    ]
 
 
 def encode(entry: Entry, directory: Path, config: Path, deadline_seconds: float) -> Outcome:
@@ -115,9 +116,11 @@ def encode(entry: Entry, directory: Path, config: Path, deadline_seconds: float)
         receipt = result["receipt"]
     except (ValueError, LookupError):
         return Outcome("FAILED", None, f"It ended with status {status}: {(errors or text).strip()[-300:]}", seconds)
-    broken = verify(Directory(out), "master.m3u8") if result["outcome"] == "READY" else []
+    broken, advice = verify(Directory(out), "master.m3u8") if result["outcome"] == "READY" else ([], [])
     shutil.rmtree(directory)
-    return Outcome.of(result["outcome"], result["error_code"], result["error_reason"], receipt, broken=broken, **facts)
+    return Outcome.of(
+        result["outcome"], result["error_code"], result["error_reason"], receipt, broken=broken, advice=advice, **facts
+    )
 
 
 def _run(command: list[str], directory: Path, deadline_seconds: float) -> tuple[int, str, str, int]:
@@ -182,10 +185,12 @@ class Appliance:
         receipt = row["receipt"] or {}
         if late:
             return Outcome("FAILED", None, f"It was PROCESSING for {row['seconds']:.0f} s.", row["seconds"])
-        broken = verify(self._store, row["hls_path"]) if row["status"] == "READY" else []
+        broken, advice = verify(self._store, row["hls_path"]) if row["status"] == "READY" else ([], [])
         self._store.delete(list(self._store.sizes(f"hls/{row['id']}/")))  # moto keeps it in memory
         facts = {"seconds": row["seconds"] or 0.0, "peak_disk_bytes": self._disk.peak_bytes(f"job-{row['id']}-")}
-        return Outcome.of(row["status"], row["error_code"], row["error_reason"], receipt, broken=broken, **facts)
+        return Outcome.of(
+            row["status"], row["error_code"], row["error_reason"], receipt, broken=broken, advice=advice, **facts
+        )
 
 
 @contextmanager
