@@ -19,6 +19,7 @@ def client(
     connect_timeout_seconds: float = 5.0,
     read_timeout_seconds: float = 30.0,
     connections: int = 10,
+    tries: int = TRIES,
 ) -> Any:
     """A boto3 client (safe to share between threads). Empty `region`/`endpoint_url`: as the environment says.
 
@@ -31,7 +32,7 @@ def client(
         config=ClientConfig(
             connect_timeout=connect_timeout_seconds,
             read_timeout=read_timeout_seconds,
-            retries={"mode": "standard", "total_max_attempts": TRIES},
+            retries={"mode": "standard", "total_max_attempts": tries},
             max_pool_connections=connections,
         ),
     )

@@ -50,11 +50,11 @@ class S3:
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._client = client
-        self._bucket = bucket
+        self.bucket = bucket
 
     def head(self, key: str) -> Head:
         with self._source(key):
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+            answer = self._client.head_object(Bucket=self.bucket, Key=key)
         return Head(int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
 
     def download(self, key: str, path: Path, *, if_match: str, check: Check) -> None:
@@ -81,10 +81,10 @@ class S3:
         with self._answering(f"the upload of {key}"):
             if path.stat().st_size < MULTIPART_BYTES:
                 with path.open("rb") as body:
-                    self._client.put_object(Bucket=self._bucket, Key=key, Body=body, **metadata)
+                    self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **metadata)
             else:
                 parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
-                self._client.upload_file(str(path), self._bucket, key, ExtraArgs=metadata, Config=parts)
+                self._client.upload_file(str(path), self.bucket, key, ExtraArgs=metadata, Config=parts)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False) -> None:
         """Upload these bytes; with `gzip` they lie compressed and say so (players undo it on the way)."""
@@ -93,7 +93,7 @@ class S3:
             # mtime: the same text gives the same bytes.
             data, metadata = gzip_format.compress(data, mtime=0), {**metadata, "ContentEncoding": "gzip"}
         with self._answering(f"the upload of {key}"):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data, **metadata)
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=data, **metadata)
 
     def read(self, key: str, span: tuple[int, int] | None = None) -> Stored:
         """The object uncompressed, or `span` (bytes, offset) of it, with its headers. For small things.
@@ -103,7 +103,7 @@ class S3:
         part = {"Range": f"bytes={span[1]}-{span[1] + span[0] - 1}"} if span else {}
         try:
             with self._answering(f"the download of {key}"):
-                answer = self._client.get_object(Bucket=self._bucket, Key=key, **part)
+                answer = self._client.get_object(Bucket=self.bucket, Key=key, **part)
                 data: bytes = answer["Body"].read()
         except Unavailable as error:
             if _status(error.__cause__) == 404 and self._bucket_exists():
@@ -120,7 +120,7 @@ class S3:
     def sizes(self, prefix: str) -> dict[str, int]:
         """Every key that begins with `prefix`, and its size in bytes."""
         with self._answering(f"the list of {prefix}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             return {found["Key"]: int(found["Size"]) for page in pages for found in page.get("Contents", [])}
 
     def delete(self, keys: list[str]) -> None:
@@ -128,14 +128,14 @@ class S3:
         for first in range(0, len(keys), DELETE_KEYS):
             objects = [{"Key": key} for key in keys[first : first + DELETE_KEYS]]
             with self._answering(f"the deletion of {len(objects)} objects"):
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+                answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := answer.get("Errors"):
                 raise Unavailable("s3", f"S3 did not delete {errors[0].get('Key')}: {errors[0].get('Message')}")
 
     def _copy_from(self, key: str, file: IO[bytes], start: int, if_match: str, check: Check) -> None:
         span = {"Range": f"bytes={start}-"} if start else {}
         with self._source(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, IfMatch=f'"{if_match}"', **span)
+            answer = self._client.get_object(Bucket=self.bucket, Key=key, IfMatch=f'"{if_match}"', **span)
             body = answer["Body"]
         try:
             while data := self._read(body, key):
@@ -168,7 +168,7 @@ class S3:
     def _bucket_exists(self) -> bool:
         """Only asked after a 404, whose answer to a HEAD does not say what is missing."""
         try:
-            self._client.head_bucket(Bucket=self._bucket)
+            self._client.head_bucket(Bucket=self.bucket)
         except (BotoCoreError, ClientError) as error:
             return _status(error) == 403
         return True

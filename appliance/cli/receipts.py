@@ -19,11 +19,36 @@ def show(receipt: Mapping[str, Any], title: str = "receipt") -> None:
             "memory": terminal.size(receipt.get("peak_memory_bytes")),
             "rungs": ", ".join(receipt.get("rungs") or ()),
             "chunks": _chunks(receipt),
-            "bytes": f"{terminal.size(receipt.get('bytes_in'))} in, {terminal.size(receipt.get('bytes_out'))} out",
+            "bytes": _bytes(receipt),
+            "encoded": _encoded(receipt),
+            "whole video": _whole(receipt.get("video")),
+            "chapters": "\n".join(map(_chapter, receipt.get("chapters") or ())),
             "ffmpeg": receipt.get("ffmpeg_build"),
             "warnings": "\n".join(receipt.get("warnings") or ()),
         },
     )
+
+
+def _bytes(cost: Mapping[str, Any]) -> str:
+    return f"{terminal.size(cost.get('bytes_in'))} in, {terminal.size(cost.get('bytes_out'))} out"
+
+
+def _encoded(cost: Mapping[str, Any]) -> str:
+    """Media seconds of every track together: what the CPU time was spent on."""
+    seconds = cost.get("rung_seconds")
+    return f"{terminal.seconds(seconds)} of all rungs" if seconds else ""
+
+
+def _whole(cost: Mapping[str, Any] | None) -> str:
+    """What the finished stream cost, assistants and earlier attempts included."""
+    if not cost:
+        return ""
+    used = f"CPU {terminal.seconds(cost['cpu_seconds'])}, memory {terminal.size(cost['peak_memory_bytes'])}"
+    return f"{used}, {_bytes(cost)}, {_encoded(cost)}"
+
+
+def _chapter(chapter: Mapping[str, Any]) -> str:
+    return f"{terminal.seconds(chapter['start_seconds'])} {chapter['title']}"
 
 
 def _time(receipt: Mapping[str, Any]) -> str:

@@ -57,8 +57,18 @@ class ChunkClaiming:
 
 
 @dataclass(frozen=True)
+class Assisting:
+    """The announced claim took a chunk of a video that somebody else owns; ChunkEnded ends it."""
+
+    token: UUID
+    video_id: int
+    tenant_id: int | None
+    number: int
+
+
+@dataclass(frozen=True)
 class ChunkEnded:
-    """The chunk is done, released or lost. `resumed` chunks were found DONE and not encoded."""
+    """The chunk is encoded, assisted (encoded by somebody who does not own the video), released, lost, or was none."""
 
     token: UUID | None
     outcome: str
@@ -98,7 +108,19 @@ class Counted:
     labels: tuple[str, ...] = ()
 
 
-Event = Booted | Alive | Claiming | NotClaimed | Claimed | ChunkClaiming | ChunkEnded | Progress | Settled | Counted
+Event = (
+    Booted
+    | Alive
+    | Claiming
+    | NotClaimed
+    | Claimed
+    | ChunkClaiming
+    | Assisting
+    | ChunkEnded
+    | Progress
+    | Settled
+    | Counted
+)
 
 #: Exit statuses of a child that its parent understands (sysexits.h).
 EXIT_DONE = 0

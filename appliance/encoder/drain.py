@@ -55,10 +55,11 @@ class Drain:
         """Whatever is still held must be released now."""
         return self.left_seconds <= 0
 
-    def wait(self, seconds: float) -> None:
-        """Until the seconds have passed, the budget has, or another note arrives."""
-        ready, _, _ = select.select([self._reader], [], [], max(0.0, min(seconds, self.left_seconds)))
-        if ready:
+    def wait(self, seconds: float, *descriptors: int) -> None:
+        """Until the seconds have passed, the budget has, another note arrives, or a descriptor can be read."""
+        longest = max(0.0, min(seconds, self.left_seconds))
+        ready, _, _ = select.select([self._reader, *descriptors], [], [], longest)
+        if self._reader in ready:
             os.read(self._reader, 1)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -20,7 +21,7 @@ from appliance.adapters.postgres.leases import Leases
 from appliance.adapters.redis import Telemetry
 from appliance.domain.errors import LeaseLost, Transient, Unavailable
 from appliance.domain.video import ChunkLease
-from appliance.encoder.job import Job
+from appliance.encoder.job import Job, Task
 from appliance.encoder.outage import Outage
 from appliance.encoder.parent import Parent
 
@@ -38,11 +39,12 @@ class Rhythm:
 
 
 Turn = Callable[[], float]
+Lost = Callable[[str], None]
 End = Callable[[], None]
 
 
 class Heartbeat:
-    """One per process; beats for one job at a time."""
+    """One per process; beats for one job, or one assistant's task, at a time."""
 
     def __init__(self, leases: Leases, chunks: Chunks, telemetry: Telemetry, *, rhythm: Rhythm, parent: Parent) -> None:
         self._leases = leases
@@ -56,54 +58,71 @@ class Heartbeat:
         self.stuck = False
 
     @contextmanager
-    def beating(self, job: Job) -> Iterator[None]:
-        """While inside, the job's leases are renewed and `job.check` raises when that stops (F17)."""
-        pulse = Pulse(lambda: self._turn(job), lambda: self._telemetry.end(job.lease), job, self._rhythm)
-        job.watch = pulse.check
+    def beating(self, task: Task) -> Iterator[None]:
+        """While inside, the task's leases are renewed and `task.check` raises when that stops (F17).
+
+        An assistant has chunks and no video, and nothing of it is in Redis.
+        """
+
+        def lost(sentence: str) -> None:
+            if isinstance(task, Job) and not task.settling:
+                task.lose(sentence)
+
+        def end() -> None:
+            if isinstance(task, Job):
+                self._telemetry.end(task.lease)
+
+        pulse = Pulse(partial(self._turn, task), lost, end, self._rhythm)
+        task.watch = pulse.check
         pulse.start()
         try:
             yield
         finally:
             self.stuck = not pulse.stop()
 
-    def _turn(self, job: Job) -> float:
+    def _turn(self, task: Task) -> float:
         """Renew, then beat; returns the seconds until the next turn. Raises LeaseLost."""
         pause = self._rhythm.renew_seconds
         try:
-            if self._leases.renew(job.lease):
-                job.cancel()
-            self._parent.count("lease_renewals")
-            if self._renew_chunks(job):
+            if isinstance(task, Job):
+                self._renew_video(task)
+            if self._renew_chunks(task):
                 pause = min(pause, DOUBT_SECONDS)
         except Unavailable as error:
             # Late is fine while nobody reclaimed; the job goes on (F24).
             pause = min(pause, self._outage.failed(error))
         else:
             self._outage.answered()
-        self._telemetry.beat(job.lease)
+        if isinstance(task, Job):
+            self._telemetry.beat(task.lease)
         return pause
 
-    def _renew_chunks(self, job: Job) -> bool:
+    def _renew_video(self, job: Job) -> None:
+        if self._leases.renew(job.lease):
+            job.cancel()
+        self._parent.count("lease_renewals")
+
+    def _renew_chunks(self, task: Task) -> bool:
         """Whether a chunk is in doubt. One that is held and not ours twice in a row is lost."""
         doubted: set[ChunkLease] = set()
-        for chunk in job.held():
+        for chunk in task.held():
             try:
                 self._chunks.renew_chunk(chunk)
             except LeaseLost as error:
                 doubted.add(chunk)
                 if chunk in self._doubted:
-                    job.lose_chunk(chunk, error.sentence)
+                    task.lose_chunk(chunk, error.sentence)
         self._doubted = doubted
         return bool(doubted)
 
 
 class Pulse:
-    """The thread of one job, and the age of its last turn."""
+    """The thread of one job or task, and the age of its last turn."""
 
-    def __init__(self, turn: Turn, end: End, job: Job, rhythm: Rhythm) -> None:
+    def __init__(self, turn: Turn, lost: Lost, end: End, rhythm: Rhythm) -> None:
         self._turn = turn
+        self._lost = lost
         self._end = end
-        self._job = job
         self._rhythm = rhythm
         self._stop = threading.Event()
         self._turned_at = time.monotonic()
@@ -143,8 +162,7 @@ class Pulse:
                 self._turned_at = time.monotonic()
                 self._stop.wait(pause)
         except LeaseLost as error:
-            if not self._job.settling:
-                self._job.lose(error.sentence)
+            self._lost(error.sentence)
         except Exception:  # noqa: BLE001 - the job's own thread finds this one dead
             structlog.get_logger().exception("HEARTBEAT_DIED")
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.domain import events
@@ -39,9 +39,12 @@ class LocalJob:
         shown = {name: fields.get(name) for name in ("speed", "remaining_seconds")}
         self._progress(percent, step, shown)
 
+    def report_due(self, step: str) -> bool:
+        del step
+        return True
+
     def warn(self, sentence: str) -> None:
-        if sentence not in self.receipt.warnings:
-            self.receipt = replace(self.receipt, warnings=(*self.receipt.warnings, sentence))
+        self.receipt = self.receipt.warned(sentence)
 
     def announce(self, event: events.Event) -> None:
         del event
@@ -72,7 +75,8 @@ class ChunkTable:
     def done(self, chunk: ChunkLease, objects: dict[str, Any]) -> None:
         self.finished[chunk.number] = DoneChunk(chunk.number, chunk.token, 1, objects)
 
-    def release_chunk(self, chunk: ChunkLease) -> None:
+    def release_chunk(self, chunk: ChunkLease, *, failed: bool = False) -> None:
+        del failed
         self.todo.insert(0, chunk.number)
 
     def redo(self, lease: Lease, number: int) -> None:
@@ -80,6 +84,6 @@ class ChunkTable:
         self.finished.pop(number, None)
         self.todo = sorted({*self.todo, number})
 
-    def done_chunks(self, lease: Lease, plan_fingerprint: str) -> list[DoneChunk]:
-        del lease, plan_fingerprint
+    def done_chunks(self, lease: Lease, plan_fingerprint: str, *, whole: bool = True) -> list[DoneChunk]:
+        del lease, plan_fingerprint, whole
         return list(self.finished.values())

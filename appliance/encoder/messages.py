@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
 import structlog
 
@@ -16,10 +17,14 @@ from appliance.config import Queue
 from appliance.domain.errors import Unavailable, UnreadableMessage
 from appliance.domain.message import LATER_SECONDS, Message, Settlement, parse
 from appliance.domain.video import Lease
+from appliance.encoder.drain import Drain
 from appliance.encoder.outage import Outage
 from appliance.encoder.parent import Parent
+from appliance.encoder.poll import interruptible
 from appliance.encoder.visibility import hidden
 
+#: The longest poll without fast-ack, for a drain waits for its end.
+SLICE_SECONDS = 5.0
 #: What the log shows of a body that nobody can read.
 SHOWN_CHARACTERS = 200
 
@@ -27,10 +32,12 @@ SHOWN_CHARACTERS = 200
 class Messages:
     """One log line per outage (F10); the supervisor hears of it with every sign of life."""
 
-    def __init__(self, doorbell: Doorbell, settings: Queue, parent: Parent) -> None:
+    def __init__(self, doorbell: Doorbell, settings: Queue, parent: Parent, drain: Drain) -> None:
         self._doorbell = doorbell
         self._parent = parent
-        self._wait_seconds = min(settings.wait_seconds, settings.poll_seconds)
+        self._drain = drain
+        longest = settings.wait_seconds if settings.fast_ack else min(settings.wait_seconds, SLICE_SECONDS)
+        self._wait_seconds = min(longest, settings.poll_seconds)
         self._log = structlog.get_logger()
         self._outage = Outage("sqs", longest_wait_seconds=settings.poll_seconds)
         self._receive_at = 0.0
@@ -41,12 +48,16 @@ class Messages:
         """How long SQS is left alone after a call without an answer."""
         return max(0.0, self._receive_at - time.monotonic())
 
-    def receive(self, *, hurry: bool) -> Received | None:
-        """One message, or None after an empty poll (`hurry`: without waiting); None at once while SQS is left alone."""
+    def receive(self, longest_seconds: float) -> Received | None:
+        """One message, or None after an empty poll of so many seconds at most; None at once while SQS is left alone.
+
+        With fast-ack a SIGTERM ends the poll. Without, its end is waited for: a message must be made visible again.
+        """
         if self.due_seconds:
             return None
+        call = partial(self._doorbell.receive, min(longest_seconds, self._wait_seconds))
         try:
-            received = self._doorbell.receive(0.0 if hurry else self._wait_seconds)
+            received = interruptible(call, self._drain, self._parent, leave=self.fast_ack)
         except Unavailable as error:
             self._failed(error)
             return None

@@ -14,15 +14,27 @@ Report = Callable[[float, float | None, float | None], None]
 class Meter:
     """Counts grid frames of the chunks that are done and of the one that is running."""
 
-    def __init__(self, plan: Plan, done: set[int], report: Report) -> None:
+    def __init__(self, plan: Plan, report: Report) -> None:
         self._rate = float(plan.grid.rate)
         self._frames = {chunk.number: chunk.frames for chunk in plan.chunks}
         self._total = sum(self._frames.values())
-        self._done = sum(self._frames[number] for number in done)
-        self._resumed = self._done
+        self._finished: set[int] = set()
+        self._resumed = 0
         self._report = report
         self._started = time.monotonic()
         self._pace: float | None = None
+
+    def learn(self, done: set[int]) -> None:
+        """These chunks are DONE, whoever encoded them."""
+        self._finished |= done
+
+    def start(self) -> None:
+        """What is done from now on tells the pace."""
+        self._resumed = self._done
+
+    @property
+    def _done(self) -> int:
+        return sum(self._frames[number] for number in self._finished)
 
     def move(self, chunk: Chunk, seconds: float) -> None:
         """The running chunk has `seconds` of media out."""
@@ -35,7 +47,7 @@ class Meter:
 
     def finish(self, chunk: Chunk, wall_seconds: float) -> None:
         """The running chunk is encoded; its pace is the estimate for the next one."""
-        self._done += chunk.frames
+        self._finished.add(chunk.number)
         self._pace = wall_seconds / (chunk.frames / self._rate)
 
     def expected_seconds(self, chunk_frames: int) -> float | None:

@@ -1,55 +1,36 @@
-"""The chunks of one video that no attempt has finished yet: claimed, encoded and delivered one by one."""
+"""The chunks of one video that nobody has finished yet: claimed, encoded and delivered one by one by its owner."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain import events
-from appliance.domain.errors import ApplianceError, LeaseLost
-from appliance.domain.plan import Plan
-from appliance.domain.video import ChunkLease, DoneChunk
-from appliance.encoder.chunk import Encoded, Rules, deliver, encode
+from appliance.domain.video import ChunkLease
+from appliance.encoder.chunk import Encoded
 from appliance.encoder.meter import Meter
-from appliance.encoder.patience import STORAGE_SECONDS, insist
-from appliance.encoder.ports import ChunkStore, Job, Storage
-from appliance.encoder.progress import account, report_encode
+from appliance.encoder.patience import insist
+from appliance.encoder.ports import Job
+from appliance.encoder.progress import report_encode
+from appliance.encoder.workshop import Hands, holding
 
 #: How long to wait before looking again for chunks that somebody else is encoding.
 WAIT_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """What the chunks of every video are made with."""
-
-    tools: Tools
-    rules: Rules
-    storage: Storage
-    chunks: ChunkStore
-
-
 class Missing:
-    """One job's run over its missing chunks. `media` is the plan's prefix in storage, `directory` holds the source."""
+    """One job's run over its missing chunks. Assistants take some of them; all that counts here is what is DONE."""
 
-    def __init__(self, workshop: Workshop, job: Job, plan: Plan, *, media: str, directory: Path) -> None:
-        self._workshop = workshop
-        self._chunks = workshop.chunks
-        self._job = job
-        self._plan = plan
-        self._media = media
-        self._directory = directory
-        found = self._done()
-        self._missing = {chunk.number for chunk in plan.chunks} - {chunk.number for chunk in found}
-        self._meter = Meter(plan, {chunk.number for chunk in found}, partial(report_encode, job))
-        resumed = sum(1 for chunk in found if chunk.epoch < job.lease.epoch)
-        job.receipt = replace(job.receipt, chunks_resumed=resumed)
+    def __init__(self, hands: Hands, job: Job) -> None:
+        self._hands, self._job, self._plan = hands, job, hands.plan
+        self._chunks = hands.workshop.chunks
+        self._missing = {chunk.number for chunk in self._plan.chunks}
+        self._meter = Meter(self._plan, partial(report_encode, job))
+        self._look()
+        self._meter.start()
 
     def encode(self) -> None:
         """Until none is missing; the upload of one chunk overlaps the encode of the next."""
@@ -59,12 +40,21 @@ class Missing:
                 while self._missing:
                     self._job.may_begin(self._expected_seconds())
                     if not self._encode_one(delivery):
-                        self._await_others(delivery)
+                        delivery.settle()
+                        self._job.wait(WAIT_SECONDS)
+                    self._look()
             finally:
                 delivery.settle()
 
-    def _done(self) -> list[DoneChunk]:
-        return insist(self._job, lambda: self._chunks.done_chunks(self._job.lease, self._plan.fingerprint))
+    def _look(self) -> None:
+        """What is DONE by now, whoever did it."""
+        plan = self._plan.fingerprint
+        found = insist(self._job, lambda: self._chunks.done_chunks(self._job.lease, plan, whole=False))
+        self._missing -= {chunk.number for chunk in found}
+        self._meter.learn({chunk.number for chunk in found})
+        resumed = sum(1 for chunk in found if chunk.epoch < self._job.lease.epoch)
+        assisted = sum(1 for chunk in found if chunk.assisted and chunk.epoch == self._job.lease.epoch)
+        self._job.receipt = replace(self._job.receipt, chunks_resumed=resumed, chunks_assisted=assisted)
 
     def _expected_seconds(self) -> float | None:
         return self._meter.expected_seconds(self._plan.chunk(min(self._missing)).frames)
@@ -74,17 +64,14 @@ class Missing:
         lease = self._claim()
         if lease is None:
             return False
-        with self._released_on_error(lease):
-            encoded = self._encoded(lease)
+        chunk = self._plan.chunk(lease.number)
+        with holding(self._chunks, self._job, lease):
+            encoded = self._hands.encode(lease, partial(self._meter.move, chunk))
+            self._meter.finish(chunk, encoded.objects("").cost.wall_seconds)
             delivery.settle()  # at most two chunks lie on disk
         delivery.begin(partial(self._delivered, lease, encoded))
         self._missing.discard(lease.number)
         return True
-
-    def _await_others(self, delivery: _Delivery) -> None:
-        delivery.settle()
-        self._job.wait(WAIT_SECONDS)
-        self._missing -= {chunk.number for chunk in self._done()}
 
     def _claim(self) -> ChunkLease | None:
         token = uuid.uuid4()
@@ -92,49 +79,12 @@ class Missing:
         lease = insist(self._job, lambda: self._chunks.claim_chunk(self._job.lease, token))
         if lease is None:
             self._job.announce(events.ChunkEnded(token, "none"))
-        else:
-            self._job.hold(lease)
         return lease
 
-    def _encoded(self, lease: ChunkLease) -> Encoded:
-        chunk = self._plan.chunk(lease.number)
-        encoded = encode(
-            self._workshop.tools,
-            self._workshop.rules,
-            self._plan,
-            chunk,
-            directory=self._directory,
-            check=self._job.check,
-            on_seconds=partial(self._meter.move, chunk),
-        )
-        self._meter.finish(chunk, encoded.ended.wall_seconds)
-        account(self._job, encoded.ended)
-        for sentence in encoded.warnings:
-            self._job.warn(sentence)
-        return encoded
-
     def _delivered(self, lease: ChunkLease, encoded: Encoded) -> events.ChunkEnded:
-        """Upload, then DONE: never the other way round. Runs beside the next encode."""
-        with self._released_on_error(lease):
-            prefix = f"{self._media}/{lease.number}-{lease.token}"
-            send = partial(deliver, encoded, self._workshop.storage, prefix, self._job.check)
-            sent = insist(self._job, send, seconds=STORAGE_SECONDS)
-            self._job.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
-            insist(self._job, lambda: self._chunks.done(lease, encoded.objects(prefix).to_json()))
-        return events.ChunkEnded(lease.token, "encoded", encoded.ended.wall_seconds, encoded.media_seconds, sent)
-
-    @contextmanager
-    def _released_on_error(self, lease: ChunkLease) -> Iterator[None]:
-        """A chunk that is not finished is given back at once, unless it is not ours any more."""
-        try:
-            yield
-        except BaseException as error:
-            self._job.let_go(lease)
-            if not isinstance(error, LeaseLost):
-                with suppress(ApplianceError):  # the chunk's lease expires by itself
-                    self._chunks.release_chunk(lease)
-            self._job.announce(events.ChunkEnded(lease.token, "released"))
-            raise
+        """Runs beside the next encode."""
+        with holding(self._chunks, self._job, lease):
+            return self._hands.deliver(lease, encoded)
 
 
 class _Delivery:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from appliance.domain.errors import Unavailable
-from appliance.encoder.ports import Job
+from appliance.encoder.ports import Task
 
 AGAIN_SECONDS = 1.0
 #: An outage of S3 up to this long costs no encoded chunk; after it the video goes back, due later, and others try.
@@ -18,8 +18,8 @@ STORAGE_SECONDS = 600.0
 Answer = TypeVar("Answer")
 
 
-def insist(job: Job, statement: Callable[[], Answer], *, seconds: float = float("inf")) -> Answer:
-    """The statement's answer, however long it takes; what ends the job ends the waiting. From any thread.
+def insist(task: Task, statement: Callable[[], Answer], *, seconds: float = float("inf")) -> Answer:
+    """The statement's answer, however long it takes; what ends the task ends the waiting. From any thread.
 
     What still does not answer after `seconds` raises Unavailable.
     """
@@ -29,7 +29,7 @@ def insist(job: Job, statement: Callable[[], Answer], *, seconds: float = float(
         try:
             return statement()
         except Unavailable as error:
-            job.check()
+            task.check()
             if time.monotonic() >= until:
                 raise
             if not waiting:

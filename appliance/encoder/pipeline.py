@@ -20,10 +20,11 @@ from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.stored import Stored
 from appliance.domain.video import Lease
-from appliance.encoder.missing import Missing, Workshop
+from appliance.encoder.missing import Missing
 from appliance.encoder.patience import STORAGE_SECONDS, insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
+from appliance.encoder.workshop import Hands, Workshop
 from appliance.streams import hls, proof
 from appliance.streams.presentation import POSTER, poster_key, published_rungs
 from appliance.streams.segments import ChunkObjects
@@ -71,8 +72,13 @@ class Layout:
 
     @classmethod
     def of(cls, prefix: str, lease: Lease, plan: Plan) -> Layout:
-        base = f"{prefix}/{lease.video_id}" if prefix else str(lease.video_id)
-        return cls(f"{base}/media/{plan.fingerprint}", f"{base}/{lease.epoch}-{lease.token}")
+        base = posixpath.join(prefix, str(lease.video_id))
+        return cls(cls.media_of(prefix, lease.video_id, plan), f"{base}/{lease.epoch}-{lease.token}")
+
+    @staticmethod
+    def media_of(prefix: str, video_id: int, plan: Plan) -> str:
+        """Where all chunks of the plan lie, whoever makes them."""
+        return posixpath.join(prefix, str(video_id), "media", plan.fingerprint)
 
 
 class Pipeline:
@@ -110,7 +116,7 @@ class Pipeline:
             layout = self._layout(job.lease, plan)
             insist(job, lambda: self._workshop.chunks.adopt(job.lease, plan, self._workshop.tools.build))
             for _ in range(PROOFS):
-                Missing(self._workshop, job, plan, media=layout.media, directory=directory).encode()
+                Missing(Hands(self._workshop, job, plan, layout.media, directory), job).encode()
                 chunks = self._finished(job, plan)
                 job.receipt = replace(job.receipt, rungs=published_rungs(plan, chunks))
                 insist(job, partial(self._write_playlists, job, plan, layout, chunks), seconds=STORAGE_SECONDS)
@@ -154,7 +160,11 @@ class Pipeline:
         """What all chunks of the plan recorded, in the order of the presentation."""
         found = insist(job, lambda: self._workshop.chunks.done_chunks(job.lease, plan.fingerprint))
         rows = sorted(found, key=lambda chunk: chunk.number)
-        return [ChunkObjects.from_json(row.number, row.objects) for row in rows]
+        chunks = [ChunkObjects.from_json(row.number, row.objects) for row in rows]
+        # Assistants and earlier attempts told only the rows what they cost and what they warned of.
+        warnings = (sentence for chunk in chunks for sentence in chunk.warnings)
+        job.receipt = job.receipt.warned(*warnings).finished(chunk.cost for chunk in chunks)
+        return chunks
 
     def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:
         """The poster, then the texts, the master last; nobody looks at any of them before `complete` names it."""

@@ -13,10 +13,9 @@ from appliance.domain.stored import Stored
 from appliance.domain.video import ChunkLease, DoneChunk, Lease
 
 
-class Job(Protocol):
-    """What the pipeline sees of its process (job.py, or local.py without services)."""
+class Task(Protocol):
+    """What work on chunks sees of its process (job.py, or local.py without services)."""
 
-    lease: Lease
     receipt: Receipt
 
     def check(self) -> None: ...
@@ -24,6 +23,22 @@ class Job(Protocol):
     def wait(self, seconds: float) -> None: ...
 
     def may_begin(self, expected_seconds: float | None) -> None: ...
+
+    def report_due(self, step: str) -> bool: ...
+
+    def warn(self, sentence: str) -> None: ...
+
+    def announce(self, event: events.Event) -> None: ...
+
+    def hold(self, chunk: ChunkLease) -> None: ...
+
+    def let_go(self, chunk: ChunkLease) -> None: ...
+
+
+class Job(Task, Protocol):
+    """What the pipeline sees: a task that owns a video."""
+
+    lease: Lease
 
     def progress(
         self,
@@ -38,14 +53,6 @@ class Job(Protocol):
         remaining_seconds: float | None = None,
     ) -> None: ...
 
-    def warn(self, sentence: str) -> None: ...
-
-    def announce(self, event: events.Event) -> None: ...
-
-    def hold(self, chunk: ChunkLease) -> None: ...
-
-    def let_go(self, chunk: ChunkLease) -> None: ...
-
 
 class ChunkStore(Protocol):
     """Who holds which chunk (adapters/postgres/chunks.py, or a dictionary without services)."""
@@ -56,11 +63,11 @@ class ChunkStore(Protocol):
 
     def done(self, chunk: ChunkLease, objects: dict[str, Any]) -> None: ...
 
-    def release_chunk(self, chunk: ChunkLease) -> None: ...
+    def release_chunk(self, chunk: ChunkLease, *, failed: bool = False) -> None: ...
 
     def redo(self, lease: Lease, number: int) -> None: ...
 
-    def done_chunks(self, lease: Lease, plan_fingerprint: str) -> list[DoneChunk]: ...
+    def done_chunks(self, lease: Lease, plan_fingerprint: str, *, whole: bool = True) -> list[DoneChunk]: ...
 
 
 class Storage(Protocol):

@@ -46,6 +46,8 @@ from appliance.encoder.workspace import Workspace
 from appliance.log import job_fields
 
 Work = Callable[[Job], Published]
+#: Helps with one chunk, if one waits; returns how long nobody needs to look for another.
+Assist = Callable[[], float]
 Receipt = dict[str, Any]
 
 #: A job that another dependency or this host's disk refused is due again after this.
@@ -69,7 +71,10 @@ Write = Callable[[Receipt], Ended]
 
 
 class Encoder:
-    """`work` turns a claimed video into a published stream; every other argument belongs to this thread alone."""
+    """`work` turns a claimed video into a published stream, `assist` helps with somebody else's.
+
+    Every other argument belongs to this thread alone.
+    """
 
     def __init__(
         self,
@@ -85,6 +90,7 @@ class Encoder:
         parent: Parent,
         drain: Drain,
         work: Work,
+        assist: Assist,
     ) -> None:
         self._worker = worker
         self._max_attempts = max_attempts
@@ -97,10 +103,11 @@ class Encoder:
         self._parent = parent
         self._drain = drain
         self._work = work
+        self._assist = assist
         self._log = structlog.get_logger()
         self._lack = ""
         # Rows may wait that nobody rang for: look at them before the first long poll.
-        self._hurry = True
+        self._poll_seconds = 0.0
 
     def run(self) -> int:
         """Returns the exit status of the process."""
@@ -109,10 +116,11 @@ class Encoder:
             self._parent.alive()
             if not (self._access.answers() and self._admits()):
                 self._drain.wait(FRESH_SECONDS)
-            elif received := self._messages.receive(hurry=self._hurry):
+            elif received := self._messages.receive(self._poll_seconds):
                 self._on_message(received)
-            elif not self._drain.asked and not self._on_silence():
-                self._drain.wait(self._messages.due_seconds)
+            elif not self._drain.asked and self._admits():
+                self._on_silence()
+                self._drain.wait(min(self._poll_seconds, self._messages.due_seconds))
         return EXIT_HEARTBEAT if self._heartbeat.stuck else EXIT_DONE
 
     def _on_message(self, received: Received) -> None:
@@ -131,14 +139,14 @@ class Encoder:
                 ended = self._claim(message)
             self._finish(ended, received)
 
-    def _on_silence(self) -> bool:
-        """Nobody rang: take the first due row, if there is one. So a dead SQS costs a poll interval."""
+    def _on_silence(self) -> None:
+        """Nobody rang: take the first due row, so that a dead SQS costs a poll interval; without one, help others."""
         with _bound(None, None, None):
             ended = self._claim_next()
             if ended is not None:
                 self._finish(ended, None)
-        self._hurry = ended is not None
-        return self._hurry
+        if ended is None:
+            self._poll_seconds = self._assist()
 
     def _hand_back(self, received: Received) -> None:
         """Not for us: with fast-ack it is left to come back by itself, for visibility is never touched there (F37)."""
@@ -258,7 +266,8 @@ class Encoder:
         return Ended(Outcome.RELEASED, lease, error_reason=why.sentence, due=run_after_seconds <= 0)
 
     def _finish(self, ended: Ended, received: Received | None) -> None:
-        """The row is written; now the message, and the last lines of the job."""
+        """The row is written; now the message, and the last lines of the job. The next look is at once."""
+        self._poll_seconds = 0.0
         error = {"error_code": ended.error_code, "error_reason": ended.error_reason} if ended.error_reason else {}
         self._log.info("handler.handle() returned", result=str(ended.outcome), **error)
         acknowledged = self._messages.fast_ack or received is None

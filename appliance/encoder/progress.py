@@ -29,5 +29,9 @@ def report_encode(job: Job, fraction: float, speed: float | None, remaining: flo
 
 
 def account(job: Job, ended: Ended) -> None:
-    """Put what a program used onto the receipt."""
-    job.receipt = job.receipt.plus(cpu_seconds=ended.cpu_seconds, peak_memory_bytes=ended.peak_memory_bytes)
+    """Put what a program used that made no chunk onto the receipt."""
+    job.receipt = job.receipt.plus(
+        cpu_seconds=ended.cpu_seconds,
+        overhead_cpu_seconds=ended.cpu_seconds,
+        peak_memory_bytes=ended.peak_memory_bytes,
+    )

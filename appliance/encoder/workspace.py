@@ -7,12 +7,12 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from appliance.domain.errors import Transient
-from appliance.domain.video import Lease
+from appliance.domain.video import ChunkLease, Lease
 
 PREFIX = "job-"
 GIB = 1024**3
@@ -24,10 +24,19 @@ class Workspace:
     """`directory` holds one room per running job of this host. A room is in use while its owner holds a lock on it.
 
     The kernel lets go of the lock when the owner dies, so nobody has to guess from ages or process ids (F36).
+    `spare` frees that many bytes, if it can, of what only might be used again.
     """
 
-    def __init__(self, directory: Path, *, min_free_bytes: int, min_free_memory_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        min_free_bytes: int,
+        min_free_memory_bytes: int,
+        spare: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self.directory = directory
+        self._spare = spare
         self._min_free_bytes = min_free_bytes
         self._min_free_memory_bytes = min_free_memory_bytes
 
@@ -35,6 +44,7 @@ class Workspace:
         """Why no job may begin here now, in one sentence; empty when one may (F35)."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._spare(self._min_free_bytes - shutil.disk_usage(self.directory).free)
             free = shutil.disk_usage(self.directory).free
         except OSError as error:
             return f"The scratch directory {self.directory} cannot be used: {error.strerror}."
@@ -54,7 +64,7 @@ class Workspace:
         return ""
 
     @contextmanager
-    def room(self, lease: Lease) -> Iterator[Path]:
+    def room(self, lease: Lease | ChunkLease) -> Iterator[Path]:
         """A directory of 0700 for one job, removed whatever happens inside. A full disk → Transient `disk_full`."""
         try:
             path, lock = self._open(lease)
@@ -75,7 +85,7 @@ class Workspace:
         with self._door():
             return sum(_remove_if_deserted(path) for path in self.directory.glob(f"{PREFIX}*"))
 
-    def _open(self, lease: Lease) -> tuple[Path, int]:
+    def _open(self, lease: Lease | ChunkLease) -> tuple[Path, int]:
         with self._door():
             path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{lease.video_id}-", dir=self.directory))
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

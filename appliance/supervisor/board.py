@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from appliance.domain.events import Assisting
 from appliance.supervisor.pool import Slot, State
 
 #: The loop turns every second; after this long without a turn it is stuck.
@@ -87,7 +88,7 @@ def view(slot: Slot, now: float) -> SlotView:
         restarts=slot.crashes,
         video_id=slot.job.video_id if slot.job else None,
         percent=slot.progress.percent if slot.progress else None,
-        step=slot.progress.step if slot.progress else "",
+        step=slot.progress.step if slot.progress else "assist" if isinstance(slot.job, Assisting) else "",
         speed=slot.progress.speed if slot.progress else None,
         remaining_seconds=slot.progress.remaining_seconds if slot.progress else None,
     )

@@ -43,7 +43,9 @@ COUNTERS: dict[str, Counter] = {
     "job_failures": Counter("Jobs that failed, by the error code of the row.", "code", tuple(ERROR_CODES)),
     "media_seconds": Counter("Seconds of video and audio made ready."),
     "output_bytes": Counter("Bytes of finished streams."),
-    "chunks": Counter("Chunks by how they ended.", "outcome", ("encoded", "resumed", "redone", "released", "lost")),
+    "chunks": Counter(
+        "Chunks by how they ended.", "outcome", ("encoded", "assisted", "resumed", "redone", "released", "lost")
+    ),
     "lease_renewals": Counter("Lease renewals that succeeded."),
     "lease_losses": Counter("Leases found to be somebody else's."),
     "stale_writes_rejected": Counter("Ownership writes that changed no row because the token was not current."),

@@ -1,6 +1,6 @@
 """The pool: a row of slots, each with at most one encoder process in it.
 
-    STOPPED ── spawned ─▶ STARTING ── booted ─▶ IDLE ── claimed ─▶ BUSY
+    STOPPED ── spawned ─▶ STARTING ── booted ─▶ IDLE ── claimed ─▶ BUSY (also with a chunk of somebody else's video)
        ▲                      │                  │ ◀── settled ──    │
        │                      └───── told to drain ──────────────────┤
        ├───────── died ────────────────────────────────────── DRAINING
@@ -21,7 +21,17 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from appliance.config import Pool as Settings
-from appliance.domain.events import EXIT_CONFIG, EXIT_DONE, Booted, Claimed, Event, Progress, Settled
+from appliance.domain.events import (
+    EXIT_CONFIG,
+    EXIT_DONE,
+    Assisting,
+    Booted,
+    ChunkEnded,
+    Claimed,
+    Event,
+    Progress,
+    Settled,
+)
 from appliance.supervisor.pipe import Pipe
 from appliance.supervisor.tokens import Tokens, after, running, start_time
 
@@ -123,7 +133,7 @@ class Slot:
     stale: bool = False
     #: Not wanted any more: stays stopped.
     surplus: bool = False
-    job: Claimed | None = None
+    job: Claimed | Assisting | None = None
     progress: Progress | None = None
 
     def move(self, happening: Happening, now: float) -> None:
@@ -131,6 +141,11 @@ class Slot:
         state = EDGES.get((self.state, happening), self.state)
         if state is not self.state:
             self.state, self.since = state, now
+
+    def rest(self, now: float) -> None:
+        """Its work is over."""
+        self.job = self.progress = None
+        self.move(Happening.SETTLED, now)
 
     def signal(self, number: int) -> None:
         if running(self.tokens):
@@ -246,12 +261,13 @@ class Pool:
             match event:
                 case Booted():
                     slot.move(Happening.BOOTED, now)
-                case Claimed():
+                case Claimed() | Assisting():
                     slot.job, slot.progress = event, None
                     slot.move(Happening.CLAIMED, now)
                 case Settled():
-                    slot.job = slot.progress = None
-                    slot.move(Happening.SETTLED, now)
+                    slot.rest(now)
+                case ChunkEnded() if isinstance(slot.job, Assisting):
+                    slot.rest(now)
                 case Progress():
                     slot.progress = event
             yield slot, event

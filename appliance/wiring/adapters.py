@@ -20,6 +20,9 @@ from appliance.domain.secrets import secrets_of
 #: What holds a secret in an environment that boto3 or libpq reads.
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "PGPASSWORD")
 
+#: What an answer of SQS may take beyond the long poll.
+POLL_MARGIN_SECONDS = 5.0
+
 
 def database(config: Config, name: str) -> Database:
     """`name` stands in pg_stat_activity. Raises ConfigError when the DSN's file cannot be read."""
@@ -49,7 +52,16 @@ def chunks(config: Config, connection: Database) -> Chunks:
 
 
 def doorbell(config: Config) -> Doorbell:
-    return Doorbell(aws_client(config, "sqs"), config.queue.url, dead_letter_url=config.queue.dead_letter_url)
+    """One try a call: its users have their own patience, and a poll that hangs must end soon after its time."""
+    client = aws.client(
+        "sqs",
+        region=config.aws.region,
+        endpoint_url=config.aws.endpoint_url,
+        connect_timeout_seconds=config.aws.connect_timeout_seconds,
+        read_timeout_seconds=config.queue.wait_seconds + POLL_MARGIN_SECONDS,
+        tries=1,
+    )
+    return Doorbell(client, config.queue.url, dead_letter_url=config.queue.dead_letter_url)
 
 
 def telemetry(config: Config, on_error: Callable[[], None] = lambda: None) -> Telemetry:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
@@ -19,14 +20,15 @@ from appliance.config import Config
 from appliance.domain.errors import ConfigError, Transient
 from appliance.domain.events import EXIT_CONFIG, EXIT_NOT_STARTED
 from appliance.domain.video import Worker
+from appliance.encoder.assist import Assistant
 from appliance.encoder.database import Access
 from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat, Rhythm
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent, die_with_parent
 from appliance.encoder.pipeline import Layout
-from appliance.encoder.process import Encoder, Work
-from appliance.encoder.sources import Sources
+from appliance.encoder.process import Assist, Encoder, Work
+from appliance.encoder.sources import Cache, Sources
 from appliance.encoder.workspace import Workspace
 from appliance.wiring import adapters, engine
 
@@ -62,14 +64,20 @@ def run(config: Config, slot: int, connection: Connection, work: Work | None = N
 
 
 def build(config: Config, slot: int, parent: Parent, drain: Drain, work: Work | None = None) -> Encoder:
-    """Two connections to the database: this thread's, and the heartbeat's (F26). Raises ConfigError."""
+    """Two connections to the database: this thread's, and the heartbeat's (F26). Raises ConfigError.
+
+    With a `work` of its own the encoder helps nobody.
+    """
     connection = adapters.database(config, f"encoder {slot}")
     on_redis_error = partial(parent.count, "dependency_errors", "redis")
+    cache = Cache(Path(config.workspace.directory) / "sources", config.workspace.source_cache_bytes)
     workspace = Workspace(
         Path(config.workspace.directory),
         min_free_bytes=config.workspace.min_free_bytes,
         min_free_memory_bytes=config.workspace.min_free_memory_bytes,
+        spare=cache.shrink,
     )
+    access = Access(connection, parent=parent, drain=drain, longest_wait_seconds=config.queue.poll_seconds)
     heart = adapters.database(config, f"heartbeat {slot}")
     heartbeat = Heartbeat(
         adapters.leases(config, heart),
@@ -78,18 +86,18 @@ def build(config: Config, slot: int, parent: Parent, drain: Drain, work: Work | 
         rhythm=rhythm(config),
         parent=parent,
     )
+    mine: dict[str, Any] = {"worker": worker(slot), "access": access, "heartbeat": heartbeat}
+    mine |= {"parent": parent, "drain": drain}
+    crafts = (work, _idle) if work else _crafts(config, adapters.chunks(config, connection), workspace, cache, mine)
     return Encoder(
-        worker=worker(slot),
         max_attempts=config.lease.max_attempts,
-        access=Access(connection, parent=parent, drain=drain, longest_wait_seconds=config.queue.poll_seconds),
         leases=adapters.leases(config, connection, wait=drain.wait),
-        messages=Messages(adapters.doorbell(config), config.queue, parent),
+        messages=Messages(adapters.doorbell(config), config.queue, parent, drain),
         telemetry=adapters.telemetry(config, on_redis_error),
         workspace=workspace,
-        heartbeat=heartbeat,
-        parent=parent,
-        drain=drain,
-        work=work or _pipeline(config, adapters.chunks(config, connection), workspace),
+        work=crafts[0],
+        assist=crafts[1],
+        **mine,
     )
 
 
@@ -110,20 +118,30 @@ def worker(slot: int) -> Worker:
     return Worker(host, host[: NAME_CHARACTERS - len(place)] + place)
 
 
-def _pipeline(config: Config, chunks: Chunks, workspace: Workspace) -> Work:
-    """Every job of this process goes through it. Raises ConfigError when there is no usable ffmpeg."""
+def _idle() -> float:
+    return math.inf
+
+
+def _crafts(
+    config: Config, chunks: Chunks, workspace: Workspace, cache: Cache, mine: dict[str, Any]
+) -> tuple[Work, Assist]:
+    """One's own videos and others' chunks, with the same tools. Raises ConfigError when there is no usable ffmpeg."""
     found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
-    return engine.pipeline(
-        config,
-        found,
-        storage=adapters.storage(config),
-        gzip_playlists=config.storage.gzip_playlists,
-        chunks=chunks,
-        fetch=Sources(
-            adapters.source_storage(config),
-            max_bytes=config.workspace.max_source_bytes,
-            floor_bytes=config.workspace.min_free_bytes,
-        ),
-        workspace=workspace.room,
-        layout=partial(Layout.of, config.storage.prefix),
+    workshop = engine.workshop(config, found, adapters.storage(config), chunks)
+    sources = Sources(
+        adapters.source_storage(config),
+        cache,
+        max_bytes=config.workspace.max_source_bytes,
+        floor_bytes=config.workspace.min_free_bytes,
     )
+    prefix = config.storage.prefix
+    pipeline = engine.pipeline(
+        config,
+        workshop,
+        gzip_playlists=config.storage.gzip_playlists,
+        fetch=sources,
+        workspace=workspace.room,
+        layout=partial(Layout.of, prefix),
+    )
+    media = partial(Layout.media_of, prefix)
+    return pipeline, Assistant(workshop, chunks=chunks, fetch=sources.planned, room=workspace.room, media=media, **mine)

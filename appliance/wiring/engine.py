@@ -13,28 +13,33 @@ from appliance.domain.loudness import Loudness
 from appliance.domain.plan import Packaging, Plan
 from appliance.domain.video import Lease
 from appliance.encoder.chunk import Rules
-from appliance.encoder.missing import Workshop
 from appliance.encoder.pipeline import Fetched, Layout, Pipeline
 from appliance.encoder.ports import ChunkStore, Job, Storage
+from appliance.encoder.workshop import Workshop
 from appliance.wiring import adapters
+
+
+def workshop(config: Config, tools: Tools, storage: Storage, chunks: ChunkStore) -> Workshop:
+    """What chunks are made with, one's own and others'."""
+    return Workshop(tools, rules(config), storage, chunks)
 
 
 def pipeline(
     config: Config,
-    tools: Tools,
+    workshop: Workshop,
     *,
-    storage: Storage,
-    chunks: ChunkStore,
     gzip_playlists: bool,
     fetch: Callable[[Job, Path], Fetched],
     workspace: Callable[[Lease], AbstractContextManager[Path]],
     layout: Callable[[Lease, Plan], Layout],
 ) -> Pipeline:
     """What turns a video into a stream; the arguments are what differs between a host and a desk."""
-    encode, limits = config.encode, rules(config)
+    encode = config.encode
     return Pipeline(
-        workshop=Workshop(tools, limits, storage, chunks),
-        probe=Probe(tools, limits.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds),
+        workshop=workshop,
+        probe=Probe(
+            workshop.tools, workshop.rules.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds
+        ),
         steps=encode.ladder,
         packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds),
         loudness=Loudness(encode.loudness_lufs, encode.true_peak_db) if encode.loudness else None,

@@ -113,10 +113,8 @@ def _pipeline(config: Config, file: Path, tree: Path, work: Path) -> Pipeline:
 
     return engine.pipeline(
         config,
-        found,
-        storage=Directory(tree),
+        engine.workshop(config, found, Directory(tree), ChunkTable()),
         gzip_playlists=False,
-        chunks=ChunkTable(),
         fetch=fetch,
         workspace=workspace,
         layout=lambda *_: Layout(media="media", playlists=""),

@@ -227,7 +227,7 @@ def _poll_shortly(running: Running) -> None:
     def receive_shortly(_seconds: float) -> Any:
         received = receive(0.0)
         if received is None:
-            running.drain.wait(0.05)
+            time.sleep(0.05)
         return received
 
     doorbell.receive = receive_shortly

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from appliance.adapters.redis import Telemetry
 from appliance.domain.errors import Cancelled, ChunkLost, Draining, LeaseLost, Transient
 from appliance.domain.events import Booted, Counted, Progress
+from appliance.domain.receipt import WARNING_CHARACTERS, WARNINGS
 from appliance.domain.video import ChunkLease
 from appliance.encoder import job as job_room
 from appliance.encoder.drain import Drain
@@ -168,9 +169,9 @@ def test_warnings_end_in_the_receipt_each_once_and_not_too_many(job):
             job.warn(sentence)
     warnings = job.bill()["warnings"]
     assert len(lines) == 52
-    assert len(warnings) == job_room.WARNINGS
+    assert len(warnings) == WARNINGS
     assert warnings[0] == "a"
-    assert max(map(len, warnings)) == job_room.WARNING_CHARACTERS
+    assert max(map(len, warnings)) == WARNING_CHARACTERS
 
 
 def test_the_bill_is_the_receipt_with_the_wall_time(job):

@@ -112,9 +112,7 @@ def build(tmp_path: Path, recording: Path) -> Callable[..., Pipeline]:
 
         return engine.pipeline(
             config,
-            tools.find(),
-            storage=shelf,
-            chunks=rows,
+            engine.workshop(config, tools.find(), shelf, rows),
             gzip_playlists=False,
             fetch=fetch,
             workspace=workspace,

@@ -17,7 +17,7 @@ from appliance.domain.events import Booted, Claimed, Claiming, Counted, NotClaim
 from appliance.domain.message import LATER_SECONDS
 from appliance.encoder import database as database_room
 from appliance.encoder.process import Encoder
-from tests.encoder.stage import child, encoder, until
+from tests.encoder.stage import PATIENCE_SECONDS, child, encoder, until
 from tests.encoder.works import STREAM, in_chunks, linger, one_more_chunk, publish
 
 BOTH = pytest.mark.parametrize("fast_ack", [True, False], ids=["fast_ack", "late_ack"])
@@ -691,14 +691,17 @@ def test_f37_a_message_that_arrives_after_sigterm_is_given_back_or_left(world, f
     with encoder(world, publish) as running:
         doorbell = running.encoder._messages._doorbell
         receive = doorbell.receive
+        called = threading.Event()
 
         def receive_as_the_signal_comes(wait_seconds):
+            called.set()
             received = receive(wait_seconds)
             if received is not None:
                 running.drain.note()
             return received
 
         monkeypatch.setattr(doorbell, "receive", receive_as_the_signal_comes)
+        assert called.wait(PATIENCE_SECONDS)  # a call that had begun before would take the message without the signal
         world.ring(video_id)
         until(lambda: running.status is not None, "the end")
     assert world.depth() == ((0, 1) if fast_ack else (1, 0))

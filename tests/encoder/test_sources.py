@@ -9,7 +9,7 @@ import pytest
 from appliance.adapters import aws as aws_adapter
 from appliance.adapters.s3 import S3
 from appliance.domain.errors import Draining, NoRoom, SourceRejected
-from appliance.encoder.sources import Sources
+from appliance.encoder.sources import Cache, Sources
 from appliance.local.aws import Aws
 from tests.encoder.test_pipeline import Desk
 
@@ -22,9 +22,14 @@ def storage(aws: Aws, bucket: str) -> S3:
 
 
 @pytest.fixture
-def sources(storage: S3) -> Callable[..., Sources]:
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "sources", 1000)
+
+
+@pytest.fixture
+def sources(storage: S3, cache: Cache) -> Callable[..., Sources]:
     def sources(*, max_bytes: int = 1 << 30, floor_bytes: int = 0) -> Sources:
-        return Sources(storage, max_bytes=max_bytes, floor_bytes=floor_bytes)
+        return Sources(storage, cache, max_bytes=max_bytes, floor_bytes=floor_bytes)
 
     return sources
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from appliance.config import Pool as Settings
+from appliance.supervisor.board import view
 from appliance.supervisor.pool import EDGES, Happening, Pool, State, backoff_seconds
 from tests.supervisor import children
 from tests.supervisor.stage import FAST, alive, pool_of, turn, turn_until
@@ -39,6 +40,19 @@ def test_a_busy_slot_knows_its_token_its_video_and_its_progress():
         assert slot.state is State.BUSY
         assert (slot.tokens.videos, slot.tokens.chunks) == ({token}, {chunk})
         assert (slot.job.video_id, slot.progress.percent) == (7, 40.0)
+
+
+def test_a_slot_that_helps_is_busy_with_the_others_video_until_its_chunk_ends():
+    token = uuid4()
+    with pool_of(partial(children.help_others, token=token)) as pool:
+        slot = pool.slots[0]
+        turn_until(pool, lambda: slot.state is State.BUSY)
+        shown = view(slot, slot.since + 1)
+        assert (shown.state, shown.video_id, shown.step) == ("busy", 9, "assist")
+        assert slot.tokens.chunks == {token}
+        slot.signal(signal.SIGTERM)
+        turn_until(pool, lambda: not slot.tokens)
+        assert slot.job is None
 
 
 def test_a_killed_child_hands_over_its_tokens_and_is_replaced():

@@ -9,7 +9,7 @@ from uuid import UUID
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import lost
 from appliance.domain.errors import ChunkLost
-from appliance.domain.plan import Plan
+from appliance.domain.plan import PLAN_REVISION, Plan
 from appliance.domain.video import ChunkLease, DoneChunk, Lease, Worker
 
 #: A chunk that this many assistants did not survive is left to the owner (F54).
@@ -24,6 +24,8 @@ class Assist:
     plan: Plan
     tenant_id: int | None
     file_key: str
+    #: The owner's lease_epoch.
+    epoch: int
 
 
 class Chunks:
@@ -63,20 +65,24 @@ class Chunks:
         return _chunk(rows[0], token) if rows else None
 
     def claim_assist(self, worker: Worker, token: UUID, build: str = "") -> Assist | None:
-        """A chunk to help with; None when there is none, or when a video waits for an encoder of its own."""
+        """A chunk to help with; None when there is none, or when a video waits for an encoder of its own.
+
+        After Unavailable the token may hold a chunk: abandon it.
+        """
         rows = self._database.run(
-            "claim_assist",
-            worker=worker.name,
-            assisted=True,
-            build=build,
-            max_assistants=MAX_ASSISTANTS,
-            **self._taking(token),
+            "claim_assist", worker=worker.name, assisted=True, **_helping(build), **self._taking(token)
         )
         if not rows:
             return None
         chunk = _chunk(rows[0], token)
         found = self._database.run("plan", video_id=chunk.video_id, plan=chunk.plan)[0]
-        return Assist(chunk, Plan.from_json(found["plan"]), found["tenant_id"], found["file_key"])
+        return Assist(
+            chunk, Plan.from_json(found["plan"]), found["tenant_id"], found["file_key"], epoch=rows[0]["epoch"]
+        )
+
+    def help_wanted(self, build: str = "") -> bool:
+        """Whether a chunk is free for an assistant, or soon may be."""
+        return bool(self._database.run("help_wanted", **_helping(build))[0]["wanted"])
 
     def renew_chunk(self, chunk: ChunkLease) -> None:
         """Extend the chunk's lease. Raises LeaseLost, also when READY, FAILED, a cancel or a new plan ended it."""
@@ -92,14 +98,14 @@ class Chunks:
         if not any(row["state"] == "DONE" and row["token"] == chunk.token for row in found):
             raise _chunk_lost(chunk)
 
-    def release_chunk(self, chunk: ChunkLease) -> None:
-        """Give the chunk back unfinished. Raises LeaseLost."""
-        if not self._database.run("release_chunk", **_own(chunk)):
+    def release_chunk(self, chunk: ChunkLease, *, failed: bool = False) -> None:
+        """Give the chunk back unfinished; `failed`: the chunk itself may be why. Raises LeaseLost."""
+        if not self._database.run("release_chunk", **_own(chunk), failed=failed):
             raise _chunk_lost(chunk)
 
-    def abandon_chunk(self, token: UUID) -> bool:
-        """The process that held this token is dead; False when the token holds nothing."""
-        return bool(self._database.run("abandon_chunk", token=token))
+    def abandon_chunk(self, token: UUID, *, died: bool = True) -> bool:
+        """The process that held this token is dead, or never learnt what it held; False when it holds nothing."""
+        return bool(self._database.settle("abandon_chunk", token=token, died=died))
 
     def redo(self, lease: Lease, number: int) -> None:
         """A finished chunk is to be encoded again, because its proof failed. Raises LeaseLost."""
@@ -107,13 +113,17 @@ class Chunks:
         if not rows:
             raise lost(lease)
 
-    def done_chunks(self, lease: Lease, plan_fingerprint: str) -> list[DoneChunk]:
-        """The finished chunks of a plan, by number."""
-        rows = self._database.run("done_chunks", video_id=lease.video_id, plan=plan_fingerprint)
+    def done_chunks(self, lease: Lease, plan_fingerprint: str, *, whole: bool = True) -> list[DoneChunk]:
+        """The finished chunks of a plan, by number; without their objects unless `whole`."""
+        rows = self._database.run("done_chunks", video_id=lease.video_id, plan=plan_fingerprint, whole=whole)
         return [DoneChunk(**row) for row in rows]
 
     def _taking(self, token: UUID) -> dict[str, Any]:
         return {"token": token, "chunk_lease_seconds": self._chunk_lease_seconds}
+
+
+def _helping(build: str) -> dict[str, Any]:
+    return {"build": build, "revision": PLAN_REVISION, "max_assistants": MAX_ASSISTANTS}
 
 
 def _own(chunk: ChunkLease) -> dict[str, Any]:

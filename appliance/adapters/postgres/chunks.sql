@@ -48,16 +48,10 @@ free AS (
 
 -- name: claim_assist
 WITH
--- A chunk of a video that somebody else owns: same ffmpeg, not cancelled, and no video waits for an encoder of its own.
--- One that two assistants did not survive is left to the owner, so that max_losses ends it (F54).
+-- A chunk of a video that somebody else owns, unless a video waits for an encoder of its own.
 free AS (
     SELECT c.video_id, c.plan, c.number, v.lease_epoch, c.assisted AS assistant_lost
-    FROM {video} AS v
-    JOIN {plan} AS p ON p.video_id = v.id AND p.fingerprint = v.plan AND p.build = %(build)s
-    JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
-    WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
-      AND (c.state = 'TODO' OR c.leased_until < now())
-      AND c.assistant_losses + c.assisted::integer < %(max_assistants)s
+    FROM {helpable}
       AND NOT EXISTS (
           SELECT FROM {video} AS waiting
           WHERE waiting.status = 'UPLOADED' AND coalesce(waiting.run_after, '-infinity') <= now()
@@ -67,6 +61,26 @@ free AS (
     FOR NO KEY UPDATE OF c SKIP LOCKED
 ),
 {take_chunk};
+
+-- fragment: helpable
+-- Same ffmpeg and same meaning of the plan, not cancelled, and free. A chunk that two assistants did not survive, or
+-- could not encode, is left to the owner, so that max_losses or max_attempts ends it (F54).
+{video} AS v
+    JOIN {plan} AS p ON p.video_id = v.id AND p.fingerprint = v.plan AND p.build = %(build)s
+        AND p.plan -> 'revision' = to_jsonb(%(revision)s::integer)
+    JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
+    WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
+      AND (c.state = 'TODO' OR c.leased_until < now())
+      AND c.assistant_losses + c.assisted::integer < %(max_assistants)s
+
+-- name: help_wanted
+-- Whether it is worth looking again soon: a chunk is free, or somebody is about to write the plan that frees some.
+SELECT EXISTS (SELECT FROM {helpable})
+    OR EXISTS (
+        SELECT FROM {video} AS v
+        WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
+          AND NOT EXISTS (SELECT FROM {plan} AS p WHERE p.video_id = v.id AND p.fingerprint = v.plan)
+    ) AS wanted;
 
 -- fragment: take_chunk
 -- A chunk that is taken from an assistant has outlived it.
@@ -83,7 +97,7 @@ taken AS (
         started_at = now()
     FROM free
     WHERE c.video_id = free.video_id AND c.plan = free.plan AND c.number = free.number
-    RETURNING c.video_id, c.plan, c.number, c.attempts
+    RETURNING c.video_id, c.plan, c.number, c.attempts, c.epoch
 )
 SELECT * FROM taken
 
@@ -126,16 +140,18 @@ SELECT number FROM finished;
 SELECT state, token FROM {chunk} WHERE video_id = %(video_id)s AND plan = %(plan)s AND number = %(number)s;
 
 -- name: release_chunk
+-- What failed in an assistant's hands counts as a lost assistant: the owner's failure is the video's, and ends.
 UPDATE {chunk}
-SET state = 'TODO', token = NULL, leased_until = NULL, assisted = false
+SET state = 'TODO', token = NULL, leased_until = NULL, assisted = false,
+    assistant_losses = assistant_losses + (assisted AND %(failed)s)::integer
 WHERE video_id = %(video_id)s AND plan = %(plan)s AND number = %(number)s AND state = 'RUNNING' AND token = %(token)s
 RETURNING number;
 
 -- name: abandon_chunk
--- The supervisor's, for a dead child: an assistant that died counts against the chunk.
+-- By the token alone. For a dead child: an assistant that died counts against the chunk; and for a claim without answer.
 UPDATE {chunk}
 SET state = 'TODO', token = NULL, leased_until = NULL, assisted = false,
-    assistant_losses = assistant_losses + assisted::integer
+    assistant_losses = assistant_losses + (assisted AND %(died)s)::integer
 WHERE state = 'RUNNING' AND token = %(token)s
 RETURNING number;
 
@@ -157,7 +173,8 @@ undone AS (
 SELECT id AS video_id FROM held;
 
 -- name: done_chunks
-SELECT number, token, epoch, objects, assisted
+-- Without the objects, which are long, for whoever only counts.
+SELECT number, token, epoch, assisted, CASE WHEN %(whole)s THEN objects ELSE '{{}}' END AS objects
 FROM {chunk}
 WHERE video_id = %(video_id)s AND plan = %(plan)s AND state = 'DONE'
 ORDER BY number;

@@ -254,6 +254,13 @@ def test_a_cancelled_owner_is_stopped_by_its_own_lease_and_not_by_its_chunk(leas
 # -- assistants
 
 
+def test_who_only_counts_is_spared_the_objects(chunks, lease) -> None:
+    chunks.done(assist(chunks).chunk, OBJECTS)
+    (bare,) = chunks.done_chunks(lease, PLAN.fingerprint, whole=False)
+    (whole,) = chunks.done_chunks(lease, PLAN.fingerprint)
+    assert (bare, whole.objects) == (replace(whole, objects={}), OBJECTS)
+
+
 def test_an_assistant_gets_a_chunk_with_the_plan_and_the_source(chunks, lease) -> None:
     take(chunks, lease)
     help_ = assist(chunks)
@@ -272,14 +279,56 @@ def test_nobody_assists_while_a_video_waits_for_an_encoder(leases, chunks, lease
     assert assist(chunks) is None
 
 
-@pytest.mark.parametrize("reason", ["another ffmpeg", "cancel", "no owner"])
+@pytest.mark.parametrize("reason", ["another ffmpeg", "another release's plan", "cancel", "no owner"])
 def test_nobody_assists_where_it_would_be_in_vain(leases, chunks, lease, admin, reason) -> None:
+    if reason == "another release's plan":
+        admin("UPDATE video_plan SET plan = jsonb_set(plan, '{revision}', '1')")
     if reason == "cancel":
         leases.cancel(lease.video_id)
     if reason == "no owner":
         leases.release(lease, run_after_seconds=60, reason="drain", receipt={})
     build = "ffmpeg-8" if reason == "another ffmpeg" else BUILD
     assert chunks.claim_assist(HELPER, uuid.uuid4(), build) is None
+    assert not chunks.help_wanted(build)
+
+
+def test_help_is_wanted_while_a_chunk_is_free_or_about_to_be(leases, chunks, clock) -> None:
+    assert not chunks.help_wanted(BUILD)
+    lease = claimed(leases, leases.submit("a.mp4", 3))
+    assert chunks.help_wanted(BUILD)  # its plan is being made
+    chunks.adopt(lease, PLAN, BUILD)
+    taken = [take(chunks, lease), *(assist(chunks).chunk for _ in range(3))]
+    assert not chunks.help_wanted(BUILD)
+    leases.submit("b.mp4", 3)
+    chunks.release_chunk(taken[1])
+    assert chunks.help_wanted(BUILD)
+    assert assist(chunks) is None  # the waiting video comes first
+    chunks.claim_chunk(lease, uuid.uuid4())
+    assert not chunks.help_wanted(BUILD)
+    clock.advance(CHUNK_LEASE_SECONDS + 1)
+    assert chunks.help_wanted(BUILD)
+
+
+def test_a_chunk_that_failed_in_two_assistants_is_left_to_the_owner(chunks, lease, admin) -> None:
+    for _ in range(MAX_ASSISTANTS):
+        chunk = assist(chunks).chunk
+        assert chunk.number == 0
+        chunks.release_chunk(chunk, failed=True)
+    assert assist(chunks).chunk.number == 1
+    own = take(chunks, lease)
+    chunks.release_chunk(own, failed=True)
+    assert own.number == 0
+    assert admin.chunks(lease.video_id)[0]["assistant_losses"] == MAX_ASSISTANTS
+
+
+def test_an_assistant_that_never_learnt_what_it_took_did_not_die_of_it(chunks, lease, admin) -> None:
+    token = assist(chunks).chunk.token
+    assert chunks.abandon_chunk(token, died=False)
+    assert not chunks.abandon_chunk(token, died=False)
+    assert (admin.chunks(lease.video_id)[0]["state"], admin.chunks(lease.video_id)[0]["assistant_losses"]) == (
+        "TODO",
+        0,
+    )
 
 
 def test_f51_assistants_survive_the_owners_death(leases, chunks, lease, clock) -> None:
