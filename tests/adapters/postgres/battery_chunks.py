@@ -331,3 +331,21 @@ def a_chunk_that_somebody_takes_is_not_waited_for(scene: Scene) -> None:
         chunk = locked(scene.beside(held, call))
         assert chunk.number == 1
         scene.chunks.release_chunk(chunk)
+
+
+def a_plan_of_another_release_is_not_helped(scene: Scene) -> None:
+    scene.cut()
+    scene.admin("UPDATE video_plan SET plan = jsonb_set(plan, '{revision}', '1')")
+    assert scene.assist() is None
+
+
+def what_fails_in_an_assistants_hands_counts_and_in_an_owners_does_not(scene: Scene) -> None:
+    lease = scene.cut(make_plan(chunks=1))
+    for give_back, losses in (
+        (lambda: scene.chunks.release_chunk(taken(scene, lease), failed=True), 0),
+        (lambda: scene.chunks.release_chunk(helped(scene)), 0),
+        (lambda: scene.chunks.abandon_chunk(helped(scene).token, died=False), 0),
+        (lambda: scene.chunks.release_chunk(helped(scene), failed=True), 1),
+    ):
+        give_back()
+        assert scene.admin.chunks(lease.video_id)[0]["assistant_losses"] == losses
