@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +77,8 @@ def test_f47_whatever_the_file_is_called_it_is_fetched_under_our_own_name(
     room.mkdir()
     sources()(job, room)
     assert (room / "source").read_text() == name
-    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["room", "room/source"]
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} - {"sources"}
+    assert {"room", "room/source"} == {name for name in made if not re.fullmatch("sources/[0-9a-f]{64}", name)}
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1025])
@@ -114,3 +120,150 @@ def test_f37_a_drain_ends_a_download_at_once(storage, sources, tmp_path: Path) -
     job.at_begin = leave
     with pytest.raises(Draining):
         sources()(job, tmp_path)
+
+
+# --- the host's cache -------------------------------------------------------------------------------------------------
+
+
+def room(tmp_path: Path, name: str) -> Path:
+    made = tmp_path / name
+    made.mkdir()
+    return made / "source"
+
+
+def filled(size: int) -> Callable[[Path], None]:
+    return lambda part: part.write_bytes(b"x" * size) and None
+
+
+def never(_part: Path | None = None) -> None:
+    raise AssertionError("nothing is to be fetched or waited for")
+
+
+def kept(cache: Cache) -> list[str]:
+    return sorted(path.name for path in cache.directory.iterdir())
+
+
+def test_a_source_is_fetched_once_for_all_slots_of_the_host(storage, sources, tmp_path: Path, monkeypatch) -> None:
+    storage.put_bytes("key", b"x" * 100, **TYPE)
+    first, second = room(tmp_path, "a").parent, room(tmp_path, "b").parent
+    assert sources()(Desk(), first).bytes_in == 100
+    monkeypatch.setattr(storage, "download", never)
+    again = sources()(Desk(), second)
+    assert (again.bytes_in, again.size_bytes) == (0, 100)
+    assert (first / "source").samefile(second / "source")
+
+
+def test_another_etag_is_another_source(storage, sources, tmp_path: Path) -> None:
+    for text, name in ((b"old", "a"), (b"new", "b")):
+        storage.put_bytes("key", text, **TYPE)
+        sources()(Desk(), room(tmp_path, name).parent)
+        assert (tmp_path / name / "source").read_bytes() == text
+
+
+def test_slots_that_come_together_wait_for_one_download_and_may_leave(cache: Cache, tmp_path: Path) -> None:
+    writing, go, waits = threading.Event(), threading.Event(), []
+
+    def slowly(part: Path) -> None:
+        part.write_bytes(b"half")
+        writing.set()
+        assert go.wait(30)
+        part.write_bytes(b"whole")
+
+    first = threading.Thread(target=cache.make, args=("name", room(tmp_path, "a"), slowly, never))
+    first.start()
+    assert writing.wait(30)
+
+    def wait() -> None:
+        waits.append(1)
+        if len(waits) == 1:
+            raise Draining("This encoder is leaving.")
+        go.set()
+        time.sleep(0.01)
+
+    target = room(tmp_path, "b")
+    with pytest.raises(Draining):
+        cache.make("name", target, never, wait)
+    assert not target.exists()
+    assert cache.make("name", target, never, wait) is False
+    first.join()
+    assert target.read_bytes() == (tmp_path / "a" / "source").read_bytes() == b"whole"
+    assert kept(cache) == ["name"]
+
+
+def test_a_download_that_breaks_off_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
+    def broken(part: Path) -> None:
+        part.write_bytes(b"half")
+        raise Draining("This encoder is leaving.")
+
+    target = room(tmp_path, "a")
+    with pytest.raises(Draining):
+        cache.make("name", target, broken, never)
+    assert kept(cache) == []
+    assert cache.make("name", target, filled(5), never)
+    assert target.read_bytes() == b"xxxxx"
+
+
+def test_f36_what_a_killed_slot_left_half_is_never_taken_for_whole_and_is_swept(cache: Cache, tmp_path: Path) -> None:
+    cache.directory.mkdir()
+    for name in ("name.part", "other.part"):
+        (cache.directory / name).write_bytes(b"half")
+    target = room(tmp_path, "a")
+    assert cache.make("name", target, filled(5), never)
+    assert target.read_bytes() == b"xxxxx"
+    cache.shrink()
+    assert kept(cache) == ["name"]
+
+
+def test_the_sweep_leaves_a_download_that_is_running(cache: Cache, tmp_path: Path) -> None:
+    def swept(part: Path) -> None:
+        part.write_bytes(b"x" * 2000)
+        cache.shrink()
+
+    assert cache.make("name", room(tmp_path, "a"), swept, never)
+
+
+def test_what_was_not_used_for_the_longest_time_goes_first_and_what_is_in_use_never(
+    cache: Cache, tmp_path: Path
+) -> None:
+    for name in ("used", "old", "older", "new"):
+        cache.make(name, room(tmp_path, name), filled(300), never)
+        if name != "used":
+            (tmp_path / name / "source").unlink()
+    for age, name in enumerate(("new", "old", "older", "used")):
+        os.utime(cache.directory / name, (1000 - age, 1000 - age))
+    cache.shrink()
+    assert kept(cache) == ["new", "old", "used"]
+    cache.shrink(coming_bytes=600)
+    assert kept(cache) == ["used"]
+    cache.shrink(wanted_bytes=1 << 40)
+    assert kept(cache) == ["used"]
+    (tmp_path / "used" / "source").unlink()
+    cache.shrink(coming_bytes=600)
+    assert kept(cache) == ["used"]
+    cache.shrink(wanted_bytes=1)
+    assert kept(cache) == []
+
+
+def test_a_use_makes_a_source_young_again(cache: Cache, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        cache.make(name, room(tmp_path, name), filled(600), never)
+        (tmp_path / name / "source").unlink()
+        os.utime(cache.directory / name, (1000, 1000))
+    cache.make("a", room(tmp_path, "again"), never, never)
+    (tmp_path / "again" / "source").unlink()
+    cache.shrink()
+    assert kept(cache) == ["a"]
+
+
+def test_f35_a_cache_that_fills_the_disk_makes_room_before_a_job_is_refused(
+    storage, sources, cache: Cache, tmp_path: Path, monkeypatch
+) -> None:
+    storage.put_bytes("key", b"x" * 100, **TYPE)
+    cache.make("idle", room(tmp_path, "a"), filled(500), never)
+    (tmp_path / "a" / "source").unlink()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: usage._replace(free=50 if (cache.directory / "idle").exists() else 550)
+    )
+    sources(floor_bytes=300)(Desk(), room(tmp_path, "b").parent)
+    assert not (cache.directory / "idle").exists()
