@@ -115,6 +115,8 @@ class Workspace:
     min_free_bytes: int = 2 * 1024**3
     min_free_memory_bytes: int = 256 * 1024**2
     max_source_bytes: int = 64 * 1024**3
+    #: Sources kept on the host for its other slots and for another attempt; those in use are never removed.
+    source_cache_bytes: int = 20 * 1024**3
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: Settings for which nothing is a sensible amount; every other number is more than zero.
 MAY_BE_ZERO = frozenset(
     {"threads", "port", "crf", "grace_seconds", "locked_wait_seconds", "drain_seconds"}
-    | {"min_free_bytes", "min_free_memory_bytes", "sprite_seconds", "true_peak_db"}
+    | {"min_free_bytes", "min_free_memory_bytes", "source_cache_bytes", "sprite_seconds", "true_peak_db"}
 )
 #: PostgreSQL cuts names at 63 bytes; the longest of ours adds 15 to the table's.
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")

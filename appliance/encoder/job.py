@@ -13,7 +13,7 @@ import structlog
 from appliance.adapters.redis import Telemetry
 from appliance.domain.errors import Cancelled, ChunkLost, Draining, LeaseLost
 from appliance.domain.events import Event, Progress
-from appliance.domain.receipt import WARNING_CHARACTERS, Receipt
+from appliance.domain.receipt import Receipt
 from appliance.domain.video import ChunkLease, Lease
 from appliance.encoder.drain import Drain
 from appliance.encoder.parent import Parent
@@ -70,9 +70,8 @@ class Task:
         return True
 
     def warn(self, sentence: str) -> None:
-        """Something survivable: for the log and the receipt, once."""
-        if sentence[:WARNING_CHARACTERS] not in self.receipt.warnings:
-            self._log.warning("JOB_WARNING", warning=sentence)
+        """Something survivable: for the log and the receipt."""
+        self._log.warning("JOB_WARNING", warning=sentence)
         self.receipt = self.receipt.warned(sentence)
 
     def announce(self, event: Event) -> None:
