@@ -26,7 +26,7 @@ usage() {
   cat <<'TEXT'
 ./install.sh demo [FILE] [--out DIR] [--keep]   encode FILE, or a sample, on an embedded stack; needs no root
 ./install.sh test [PYTEST ARGUMENTS]            every check and test; with arguments pytest alone
-./install.sh bench NAME [--json]                a measurement
+./install.sh bench NAME [--json]                a measurement; `bench corpus FOLDER`: a folder of recordings
 sudo ./install.sh [--dry-run]                   install or update the service
 sudo ./install.sh --uninstall | --purge         remove it; --purge also its configuration, cache and user
 TEXT
@@ -129,10 +129,11 @@ run_test() {
   exec "$venv/bin/python" -m pytest -n 4 --dist worksteal --cov --cov-report=term -rs
 }
 
+# A measurement is a program; the other files beside it are parts of some.
 run_bench() {
   local name=${1:-} known
-  if [[ ! $name =~ ^[a-z][a-z0-9_]*$ ]] || [ ! -f "$top/tests/benchmarks/$name.py" ]; then
-    known=$(find "$top/tests/benchmarks" -name '[a-z]*.py' -printf '%f ' 2>/dev/null | sed 's/\.py//g' || true)
+  if [[ ! $name =~ ^[a-z][a-z0-9_]*$ ]] || ! grep -qs '^if __name__ ==' "$top/tests/benchmarks/$name.py"; then
+    known=$(cd "$top/tests/benchmarks" 2>/dev/null && grep -l '^if __name__ ==' ./*.py | sed 's/^..\(.*\).py$/\1/' | xargs || true)
     fail "there is no measurement of that name. There are: ${known:-none yet}" 2
   fi
   shift
