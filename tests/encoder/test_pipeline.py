@@ -66,12 +66,14 @@ class Rows(ChunkTable):
     """A chunk table that outlives its owner, as PostgreSQL's does."""
 
     epoch = 1
+    #: What somebody else is encoding.
+    todo_without: frozenset[int] | set[int] = frozenset()
 
     def adopt(self, lease: Lease, plan: Any, build: str) -> None:
         if plan.fingerprint != self.plan:
             self.finished = {}
         super().adopt(lease, plan, build)
-        self.todo = [number for number in self.todo if number not in self.finished]
+        self.todo = [number for number in self.todo if number not in {*self.finished, *self.todo_without}]
         self.epoch = lease.epoch
 
     def done(self, chunk: Any, objects: dict[str, Any]) -> None:
@@ -271,3 +273,34 @@ def test_local_disk_holds_the_source_and_two_chunks_at_most(tmp_path: Path, buil
     build(Shelf(tmp_path / "s3"), Rows())(job)
     assert max(seen) == 2
     assert not list(tmp_path.glob("work-*/chunk-*"))
+
+
+def test_chunks_that_assistants_made_are_waited_for_counted_and_on_the_videos_bill(
+    tmp_path: Path, build: Callable[..., Pipeline]
+) -> None:
+    """Two of an earlier run lie in other hands: one begun for an earlier owner, one for this."""
+    rows, shelf = Rows(), Shelf(tmp_path / "s3")
+    build(shelf, rows)(Desk(epoch=1))
+    theirs = [replace(rows.finished.pop(number), assisted=True) for number in (2, 3)]
+    rows.finished = {}
+    rows.todo_without = {2, 3}
+    job = Desk(epoch=2)
+
+    def done_elsewhere(seconds: float) -> None:
+        del seconds
+        chunk = theirs.pop()
+        warned = {**chunk.objects, "warnings": ["Chunk: 5 frames could not be decoded and were bridged."]}
+        rows.finished[chunk.number] = replace(chunk, epoch=chunk.number - 1, objects=warned)
+
+    job.wait = done_elsewhere  # type: ignore[method-assign]
+    build(shelf, rows)(job)
+    receipt = job.receipt
+    counted = (receipt.chunks_encoded, receipt.chunks_resumed, receipt.chunks_assisted, receipt.chunks_total)
+    assert counted == (CHUNKS - 2, 1, 1, CHUNKS)
+    assert receipt.warnings == ("Chunk: 5 frames could not be decoded and were bridged.",)
+    costs = [chunk.objects["cost"] for chunk in rows.finished.values()]
+    assert receipt.video is not None
+    spent = sum(cost["cpu_seconds"] for cost in costs)
+    assert receipt.video.cpu_seconds == pytest.approx(spent + receipt.overhead_cpu_seconds)
+    assert receipt.video.rung_seconds == pytest.approx(sum(cost["media_seconds"] for cost in costs))
+    assert receipt.cpu_seconds < receipt.video.cpu_seconds
