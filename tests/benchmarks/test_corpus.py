@@ -4,18 +4,21 @@ import json
 import os
 import subprocess
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance.adapters.ffmpeg import tools
+from appliance.config import Config
 from appliance.domain.errors import ERROR_CODES
 from appliance.local.aws import Aws
 from tests.benchmarks import corpus as bench
 from tests.benchmarks import manifest
 from tests.benchmarks.canary import Canary
 from tests.benchmarks.manifest import BadManifest, Expectation
+from tests.benchmarks.ways import Outcome
 from tests.hosts import World, eventually
 
 #: Two small rungs: what is tried here is the runner.
@@ -171,3 +174,16 @@ def test_a_canary_notices_who_calls_and_who_reads(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r".*"):
             urllib.request.urlopen(canary.url, timeout=5)
         assert canary.touched[-1].startswith("port ")
+
+
+def test_what_exceeds_a_configured_bound_is_unexpected() -> None:
+    config = Config()
+    fine = Outcome("READY", None, None, seconds=200.0, media_seconds=60.0, chunks=2, peak_memory_bytes=1 << 30)
+    assert list(bench.over(config, 10_000_000, fine)) == []
+    greedy = replace(fine, seconds=2401.0, peak_memory_bytes=5 << 30, peak_disk_bytes=10_000_000 + 300_000_000)
+    found = [sentence.split(";")[0] for sentence in bench.over(config, 10_000_000, greedy)]
+    assert found == [
+        "It took 5368709120 bytes of memory",
+        "It took 2401 seconds",
+        "It took 310000000 bytes of scratch",
+    ]
