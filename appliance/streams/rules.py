@@ -224,8 +224,8 @@ def apart(stream: Stream) -> Iterator[Finding]:
 
 
 def six_seconds(stream: Stream) -> Iterator[Finding]:
-    for key in stream.weights:
-        if stream.playlists[key].target != TARGET:
+    for key, weights in stream.weights.items():
+        if len(weights) > 1 and stream.playlists[key].target != TARGET:
             yield key, f"EXT-X-TARGETDURATION is {stream.playlists[key].target}, not {TARGET}."
 
 

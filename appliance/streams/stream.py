@@ -185,10 +185,10 @@ def read_stream(read: Read, sizes: Mapping[str, int] | None, master: str, *, rea
     playlists = {key: found for key in {**named, **subtitles, **dict.fromkeys(iframes)} if (found := reader.media(key))}
     tracks: dict[str, Track] = {}
     with ThreadPoolExecutor(readers, thread_name_prefix="proof") as pool:
-        for key in named.keys() & playlists.keys():
+        for key in (key for key in named if key in playlists):
             track = reader.track(key, playlists[key], pool)
             tracks |= {key: track} if track else {}
-        for key in subtitles.keys() & playlists.keys():
+        for key in (key for key in subtitles if key in playlists):
             reader.subtitles(key, playlists[key])
     return Stream(
         master_key=master,
