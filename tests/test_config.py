@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -190,6 +191,8 @@ def test_f40_what_cannot_be_is_refused_with_the_remedy(write: Write, text: str, 
         ("lease:\n\trenew_seconds: 3\n", "2: is not YAML"),
         ("a: 1\n---\nb: 2\n", "is not YAML"),
         ("[" * 20_000, "is nested too deeply"),
+        ("{a: " * 20_000, "is nested too deeply"),
+        ("- " * 20_000, "is nested too deeply"),
         ("#" * 300_000, "is larger than 256 KiB"),
         ("- a\n- b\n", "must hold settings"),
         ("just words", "must hold settings"),
@@ -296,3 +299,24 @@ def test_f40_running_needs_secrets_that_can_be_read(write: Write, tmp_path: Path
 def test_a_complete_configuration_may_run(write: Write) -> None:
     text = "queue: {url: http://q}\nstorage: {bucket: bbb}\naws: {region: r}\ndatabase: {dsn: postgresql://h/d}\n"
     validate_for_run(load(write(text), {}))
+
+
+def test_an_alias_bomb_is_a_mistake_like_any_other_and_takes_no_memory(write: Write) -> None:
+    """YAML's billion laughs: nine lists of nine aliases each are four hundred million entries, if they are followed."""
+    lines = ["x0: &x0 [ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
+    lines += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 10)]
+    bomb = "\n".join([*lines, "encode: {ladder: *x9}", "sandbox: {readable: *x9}", "web: &me {host: *x9, port: *x9}"])
+    path = write(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError) as caught:
+            load(path, {})
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(caught.value.problems) < 40
+
+
+def test_an_alias_of_itself_is_a_mistake_like_any_other(write: Write) -> None:
+    with pytest.raises(ConfigError):
+        load(write("encode: &a {ladder: [*a]}\nsandbox: {readable: &b [*b]}"), {})

@@ -25,6 +25,9 @@ SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
 LONGEST_GOP_SECONDS = 60
 #: A last packet that claims to last longer than this is not believed.
 LONGEST_LAST_FRAME_SECONDS = 10
+#: What ffprobe may tell of a file. Twelve hours at 60 frames a second, with sound, take 200 MB of packet lines; beyond
+#: it is a file made to fill the memory of whoever listens (F46).
+DESCRIPTION_BYTES, PACKETS_BYTES = 32 << 20, 512 << 20
 #: swscale's names of the YCbCr matrices, by ffprobe's.
 MATRICES = {
     "bt709": "bt709",
@@ -139,15 +142,26 @@ class _Asker:
     account: Callable[[Ended], None]
     warnings: list[str] = field(default_factory=list)
 
-    def _call(self, command: list[str], on_line: Callable[[str], None]) -> Ended:
-        ended = run(command, directory=self.directory, limits=self.probe.limits, check=self.check, on_line=on_line)
+    def _call(self, command: list[str], on_line: Callable[[str], None], most_bytes: int) -> Ended:
+        left = most_bytes
+
+        def bounded(line: str) -> None:
+            nonlocal left
+            left -= len(line) + 1
+            if left < 0:
+                raise SourceRejected("The file holds more packets or notes than any recording.", code="too_large")
+            on_line(line)
+
+        ended = run(command, directory=self.directory, limits=self.probe.limits, check=self.check, on_line=bounded)
         self.account(ended)
         return ended
 
     def description(self) -> _Fields:
         """ffprobe's JSON. Nothing in it is believed but kinds, sizes and tags."""
         lines: list[str] = []
-        ended = self._call(commands.probe(self.probe.tools.ffprobe, self.probe.max_pixels), lines.append)
+        ended = self._call(
+            commands.probe(self.probe.tools.ffprobe, self.probe.max_pixels), lines.append, DESCRIPTION_BYTES
+        )
         try:
             described = json.loads("\n".join(lines) or "{}")
         except ValueError:
@@ -165,7 +179,8 @@ class _Asker:
             if len(fields) >= 5 and fields[0].isdigit() and int(fields[0]) in found:
                 found[int(fields[0])].add(*fields[1:5])
 
-        ended = self._call(commands.packets(self.probe.tools.ffprobe, self.probe.max_pixels), take)
+        command = commands.packets(self.probe.tools.ffprobe, self.probe.max_pixels)
+        ended = self._call(command, take, PACKETS_BYTES)
         if ended.stderr:
             self.warnings.append(f"The file is damaged in places: {ended.stderr[-1][:200]}")
         return {index: packets for index, packets in found.items() if packets.times}
@@ -207,7 +222,12 @@ class _Asker:
         kind = stream["codec_type"][0]
         command = commands.trial(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], kind)
         headings = ("#", "WEBVTT")
-        self._call(command, lambda line: checksums.append(line) if line and not line.startswith(headings) else None)
+
+        def take(line: str) -> None:
+            if line and not line.startswith(headings):
+                checksums.append(line)
+
+        self._call(command, take, DESCRIPTION_BYTES)
         return bool(checksums)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.adapters.ffmpeg import tools
+from appliance.adapters.ffmpeg import probe, tools
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.adapters.ffmpeg.run import Ended, Limits
 from appliance.adapters.ffmpeg.sandbox import Cage
@@ -147,6 +147,19 @@ def test_f46_a_header_that_claims_forty_hours_is_not_believed(yard: Yard, tmp_pa
     yard.upload(content[:at] + struct.pack(">d", 40 * 3600 * 1000.0) + content[at + 8 :])
     found = yard.probe("caged")
     assert 0.9 < float(found.end_seconds) < 1.1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("bound", ["DESCRIPTION_BYTES", "PACKETS_BYTES"])
+def test_f46_a_file_that_tells_without_end_does_not_fill_the_encoders_memory(
+    yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    _make(tmp_path / "talkative.mkv", "-f", "lavfi", "-i", "testsrc2=d=3:s=64x64:r=30", "-metadata", f"x={'y' * 3000}")
+    yard.upload((tmp_path / "talkative.mkv").read_bytes())
+    assert yard.probe("caged")
+    monkeypatch.setattr(probe, bound, 1000)
+    with pytest.raises(SourceRejected) as caught:
+        yard.probe("caged")
+    assert caught.value.code == "too_large"
 
 
 def _bomb(directory: Path) -> bytes:
