@@ -5,6 +5,7 @@
 #     uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 #       --no-emit-index-url --no-emit-find-links pyproject.toml -o config/requirements/${set%% *}.txt ${set#* }
 #   done
+# and audit.txt in the same way from `echo pip-audit`, with `-` in place of pyproject.toml.
 set -euo pipefail
 shopt -s inherit_errexit # a failure inside $(…) is one outside, too
 
@@ -27,6 +28,7 @@ usage() {
 ./install.sh demo [FILE] [--out DIR] [--keep]   encode FILE, or a sample, on an embedded stack; needs no root
 ./install.sh test [PYTEST ARGUMENTS]            every check and test; with arguments pytest alone
 ./install.sh bench NAME [--json]                a measurement; `bench corpus FOLDER`: a folder of recordings
+./install.sh audit                              known vulnerabilities in the locked Python packages
 sudo ./install.sh [--dry-run]                   install or update the service
 sudo ./install.sh --uninstall | --purge         remove it; --purge also its configuration, cache and user
 TEXT
@@ -140,6 +142,46 @@ run_bench() {
   ensure_environment test
   cd "$top"
   exec "$venv/bin/python" -m "tests.benchmarks.$name" "$@"
+}
+
+# 0: every locked package is known to the vulnerability service, and none is known to be vulnerable. 1: some are.
+# 69: the service could not be asked about all of them, which says nothing; pip-audit itself would call that clean.
+run_audit() {
+  local set scratch status=0 one python
+  python=$(find_python python3 python3.13 python3.12 python3.11)
+  scratch=$(mktemp -d)
+  # shellcheck disable=SC2064 # now: at the end of the script the variable is gone
+  trap "rm -rf '$scratch'" EXIT
+  make_venv "$python" "$scratch/venv" "$top/config/requirements/audit.txt"
+  for set in "$top"/config/requirements/*.txt; do
+    "$scratch/venv/bin/pip-audit" --format json --disable-pip --require-hashes --progress-spinner off \
+      --timeout 30 --output "$scratch/answer.json" "$@" -r "$set" 2>"$scratch/words" || true
+    "$python" - "$(basename "$set" .txt)" "$scratch" <<'PYTHON' && one=0 || one=$?
+import json, pathlib, sys
+name, scratch = sys.argv[1], pathlib.Path(sys.argv[2])
+answer = scratch / "answer.json"
+try:
+    packages = json.loads(answer.read_text())["dependencies"]
+except (OSError, ValueError, KeyError):
+    words = (scratch / "words").read_text().strip().splitlines() or ["no answer"]
+    print(f"{name}: NOT AUDITED: the vulnerability service cannot be reached: {words[-1][:300]}")
+    sys.exit(69)
+answer.unlink()
+unknown = [package["name"] for package in packages if "skip_reason" in package]
+found = [(package, flaw) for package in packages for flaw in package.get("vulns", [])]
+for package, flaw in found:
+    fixed = ", ".join(flaw["fix_versions"]) or "nothing yet"
+    print(f"{name}: {package['name']} {package['version']}: {flaw['id']}, fixed in {fixed}")
+if unknown or not packages:
+    print(f"{name}: NOT AUDITED: the vulnerability service knows nothing of {len(unknown)} of {len(packages)} packages"
+          f" ({', '.join(unknown[:5])}, …): is it reachable from here?")
+if not found and not unknown and packages:
+    print(f"{name}: {len(packages)} packages, no known vulnerability")
+sys.exit(1 if found else 69 if unknown or not packages else 0)
+PYTHON
+    if [ "$one" != 0 ] && [ "$status" != 1 ]; then status=$one; fi
+  done
+  return "$status"
 }
 
 # ---- the service ----------------------------------------------------------------------------------------------------
@@ -279,7 +321,7 @@ uninstall_service() {
 main() {
   local verb=${1:-install}
   case $verb in
-  demo | test | bench)
+  demo | test | bench | audit)
     shift
     "run_$verb" "$@"
     ;;

@@ -191,10 +191,51 @@ def test_what_it_does_not_know_is_a_usage_error(checkout: Checkout, arguments: t
     assert done.stderr.splitlines()[-1].startswith("install.sh: ")
 
 
+KNOWN = '{"name": "a", "version": "1", "vulns": []}'
+VULNERABLE = '{"name": "b", "version": "1", "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["2"]}]}'
+SKIPPED = '{"name": "c", "skip_reason": "Dependency not found"}'
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "said"),
+    [
+        ([[KNOWN], [KNOWN, KNOWN]], 0, "2 packages, no known vulnerability"),
+        ([[KNOWN], [KNOWN, VULNERABLE]], 1, "b 1: PYSEC-2026-1, fixed in 2"),
+        ([[VULNERABLE], [SKIPPED]], 1, "NOT AUDITED"),
+        ([[KNOWN, SKIPPED], [KNOWN]], 69, "knows nothing of 1 of 2 packages (c"),
+        ([[KNOWN], []], 69, "knows nothing of 0 of 0 packages"),
+        ([[KNOWN], None], 69, "cannot be reached: Failed to resolve"),
+    ],
+)
+def test_an_audit_is_clean_only_when_the_service_answered_for_every_package(
+    checkout: Checkout, answers: list[list[str] | None], status: int, said: str
+) -> None:
+    """pip-audit, which is played here, ends with 0 for packages that nobody could look up."""
+    for path in (checkout.top / "config/requirements").iterdir():
+        path.unlink()
+    for number, packages in enumerate(answers):
+        (checkout.top / f"config/requirements/{number}.txt").touch()
+        if packages is not None:
+            (checkout.top / f"{number}.json").write_text(f'{{"dependencies": [{", ".join(packages)}]}}')
+    script = r"""
+      make_venv() { mkdir -p "$2/bin"; played >"$2/bin/pip-audit"; chmod +x "$2/bin/pip-audit"; }
+      played() { cat <<'SH'
+#!/bin/bash
+while [ "$#" -gt 0 ]; do case $1 in --output) out=$2 ;; -r) set=$2 ;; esac; shift; done
+cp "$(basename "$set" .txt).json" "$out" 2>/dev/null || echo "Failed to resolve a host" >&2
+SH
+      }
+      main audit"""
+    done = checkout.call(script)
+    assert (done.returncode, said in done.stdout) == (status, True), done.stdout + done.stderr
+
+
 def test_help_names_every_verb(checkout: Checkout) -> None:
     done = checkout.run("--help")
     assert done.returncode == 0
-    assert all(verb in done.stdout for verb in ("demo", "test", "bench", "--dry-run", "--uninstall", "--purge"))
+    assert all(
+        verb in done.stdout for verb in ("demo", "test", "bench", "audit", "--dry-run", "--uninstall", "--purge")
+    )
 
 
 @pytest.mark.parametrize(
