@@ -93,7 +93,9 @@ def test_the_sample_is_ready_plays_everywhere_and_ctrl_c_leaves_only_the_stream(
     assert (status, running.left_over) == (0, [])
     assert told["master"] == str(tmp_path / "out/master.m3u8")
     receipt = told["receipt"]
-    assert (receipt["chunks_encoded"], receipt["chunks_resumed"]) == (receipt["chunks_total"], 0)
+    # An encoder of this host that has nothing to do may have helped.
+    assert receipt["chunks_encoded"] + receipt["chunks_assisted"] == receipt["chunks_total"]
+    assert receipt["chunks_resumed"] == 0
     found = probe(Path(told["master"]))
     heights = {stream["height"] for stream in found["streams"] if stream["codec_type"] == "video"}
     assert heights == {int(rung[:-1]) for rung in receipt["rungs"] if rung.endswith("p")}
