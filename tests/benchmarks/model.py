@@ -1,0 +1,63 @@
+"""`bench model`: every state of the model within its bounds; exits 0 only when no invariant breaks.
+
+Without a bound of its own it explores those below; a larger one takes minutes and gigabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from tests.model.explore import Explored, explore
+from tests.model.invariants import INVARIANTS, LIVENESS
+from tests.model.state import first
+
+#: workers, chunks, plans, messages that the queue holds, faults.
+BOUNDS = [(2, 2, 1, 1, 1), (2, 1, 2, 0, 2), (2, 2, 2, 2, 1), (1, 1, 2, 1, 3)]
+NAMES = ("workers", "chunks", "plans", "room", "budget")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench model", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a bound")
+    parser.add_argument("--bound", nargs=5, type=int, metavar=("WORKERS", "CHUNKS", "PLANS", "MESSAGES", "FAULTS"))
+    arguments = parser.parse_args()
+    if not arguments.json:
+        print("Invariants:", *INVARIANTS, LIVENESS, sep="\n  ")
+    violated = False
+    for bound in [arguments.bound] if arguments.bound else BOUNDS:
+        begun = time.monotonic()
+        alive: dict[str, Any] = {}
+        explored = explore(first(**dict(zip(NAMES, bound, strict=True))), alive=alive)
+        violated |= explored.violation is not None
+        needed = sum(found is not None for found in alive.values())
+        seconds = round(time.monotonic() - begun, 1)
+        more = {"guards": len(alive), "guards_needed": needed, "seconds": seconds}
+        report(bound, explored, more, as_json=arguments.json)
+    return int(violated)
+
+
+def report(
+    bound: tuple[int, ...], explored: Explored, needed: int, guards: int, seconds: float, *, as_json: bool
+) -> None:
+    figures: dict[str, Any] = {
+        **dict(zip(NAMES, bound, strict=True)),
+        "states": explored.states,
+        "steps": explored.steps,
+    }
+    figures |= {"deepest": explored.deepest, "guards": guards, "guards_needed": needed, "seconds": round(seconds, 1)}
+    violation = explored.violation
+    if as_json:
+        figures["violation"] = violation and {"invariant": violation.invariant, "story": violation.story}
+        print(json.dumps(figures), flush=True)
+        return
+    print(", ".join(f"{name} {value:,}" for name, value in figures.items()), flush=True)
+    if violation:
+        print(f"  VIOLATED: {violation.invariant}", *violation.story, sep="\n    ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
