@@ -65,8 +65,8 @@ class Hands:
         objects = replace(objects, cost=replace(objects.cost, bytes_in=bytes_in))
         send = partial(deliver, encoded, self.workshop.storage, prefix, self.task.check)
         sent = insist(self.task, send, seconds=STORAGE_SECONDS)
-        self.task.let_go(lease)  # first, or a renewal after DONE would look like a lost chunk
         insist(self.task, lambda: self.workshop.chunks.done(lease, objects.to_json()))
+        self.task.let_go(lease)  # held until then: a database may be away for longer than the chunk's lease (F24)
         cost = objects.cost
         return ChunkEnded(lease.token, self.outcome, cost.wall_seconds, cost.media_seconds, sent)
 

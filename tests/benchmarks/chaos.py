@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ def main() -> int:
         encoders=options.encoders,
         disks=disks,
     )
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     print(f"seed {options.seed}", file=sys.stderr)
     verdict = run(wanted, progress())
     print("\r\033[K" if sys.stderr.isatty() else "", end="", file=sys.stderr)

@@ -111,7 +111,9 @@ class Actor:
         for host in living:
             family = [process for process in host.family() if process.pid not in self._stopped]
             victims = [process for process in family if process.role == role]
-            if not victims:
+            # one that is only loading its program heeds no signal yet
+            starting = kind is Kind.DRAIN_HOST and not any(process.role == "encoder" for process in family)
+            if not victims or starting:
                 continue
             victim = draw.choice(victims)
             if kind is Kind.PAUSE_HOST_LONG:

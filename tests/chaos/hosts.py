@@ -17,6 +17,7 @@ import psutil
 import yaml
 
 from appliance.local.aws import CREDENTIALS
+from appliance.local.server import tethered
 from tests.chaos.scale import RESTART_SECONDS
 
 #: Set in every process of a host; programs, whose environment is empty, are known by their working directory.
@@ -76,7 +77,8 @@ class Host:
         (self.directory / "appliance.yaml").write_text(yaml.safe_dump(self.settings))
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "appliance", "run", "--config", str(self.directory / "appliance.yaml")]
+        program = [sys.executable, "-m", "appliance", "run", "--config", str(self.directory / "appliance.yaml")]
+        command = tethered(program, user_id=os.geteuid())  # however the run ends, no host outlives it
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*NAMED, self.name, *command] if self.named else command,

@@ -337,7 +337,7 @@ def _stopped(world: World, show: Show) -> Iterator[Violation]:
     for sentence in world.actor.orphans:
         yield Violation("orphan", sentence)
     for host in world.hosts:
-        while host.process is None:
+        while not any(process.role == "encoder" for process in host.family()):
             _turn(world)
         statuses = [*host.exits, host.stop(STOP_SECONDS)]
         if bad := [status for status in statuses if status != 0]:

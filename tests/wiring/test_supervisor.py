@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,11 @@ class World:
         self.file.write_text(yaml.safe_dump(self.settings))
 
     @contextmanager
-    def supervisor(self, program: list[str], name: str = "first") -> Iterator[Running]:
+    def supervisor(self, program: list[str], name: str = "first", **environment: str) -> Iterator[Running]:
         log = self._directory / f"{name}.log"
+        command = [sys.executable, *program, str(self.file)]
         with log.open("wb") as output:
-            process = subprocess.Popen([sys.executable, *program, str(self.file)], stderr=output, stdout=output)
+            process = subprocess.Popen(command, stderr=output, stdout=output, env={**os.environ, **environment})
         running = Running(process, log)
         try:
             yield running
@@ -153,6 +155,31 @@ def test_f23_with_postgresql_down_at_start_it_waits_says_so_once_and_works_when_
         assert [line["dependency"] for line in seen] == ["postgres"]
         assert running.events("ENCODER_ENDED") == []
         assert running.end() == 0
+
+
+def test_f43_a_main_loop_that_stands_still_feeds_no_watchdog_and_its_end_shows_where_it_stood(world, tmp_path):
+    """systemd's part is played here: it sends SIGABRT when nothing fed the watchdog (WatchdogSec=)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gate:
+        gate.bind(str(tmp_path / "notify"))
+        watchdog = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+        with world.supervisor(REAL, **watchdog) as running:
+            gate.settimeout(60)
+            while gate.recv(4096) != b"WATCHDOG=1":
+                pass
+            child = until(lambda: running.events("ENCODER_BOOTED"))[0]["pid"]
+            running.process.send_signal(signal.SIGSTOP)
+            gate.settimeout(3)
+            with suppress(TimeoutError):  # what was sent before is read away; then nothing comes for three seconds
+                for _ in range(20):
+                    gate.recv(4096)
+                pytest.fail("a main loop that stands still went on feeding the watchdog")
+            running.process.send_signal(signal.SIGABRT)
+            running.process.send_signal(signal.SIGCONT)
+            assert running.process.wait(30) == -signal.SIGABRT
+            until(lambda: not alive(child), "the encoder's end")
+    log = (tmp_path / "first.log").read_text(encoding="utf-8")
+    assert "Fatal Python error: Aborted" in log
+    assert "supervisor/process.py" in log
 
 
 def test_f40_a_reload_of_a_bad_file_fails_and_a_good_one_resizes_the_pool(world):

@@ -29,7 +29,7 @@ SELECT id AS video_id FROM held;
 -- name: claim_chunk
 WITH
 -- The lowest free one. An earlier owner's are taken at once, its assistants' are not. One that bears this token was
--- taken by the same call, whose answer was lost.
+-- taken by the same call, whose answer was lost. Our own that ran late while the database was away are in our hands (F24).
 -- The video's row is read, not locked: an owner that is just losing it takes a chunk that its successor takes back.
 free AS (
     SELECT c.video_id, c.plan, c.number, v.lease_epoch, c.assisted AS assistant_lost
@@ -37,7 +37,7 @@ free AS (
     JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
     WHERE v.id = %(video_id)s AND v.status = 'PROCESSING' AND v.lease_token = %(owner_token)s
       AND (c.state = 'TODO'
-           OR c.leased_until < now()
+           OR c.assisted AND c.leased_until < now()
            OR c.state = 'RUNNING' AND NOT c.assisted AND c.epoch < v.lease_epoch
            OR c.state = 'RUNNING' AND c.token = %(token)s)
     ORDER BY c.token IS NOT DISTINCT FROM %(token)s::uuid DESC, c.number
@@ -63,14 +63,15 @@ free AS (
 {take_chunk};
 
 -- fragment: helpable
--- Same ffmpeg and same meaning of the plan, not cancelled, and free. A chunk that two assistants did not survive, or
--- could not encode, is left to the owner, so that max_losses or max_attempts ends it (F54).
+-- Same ffmpeg and same meaning of the plan, not cancelled, and free: what an owner has begun ends with its own lease. A
+-- chunk that two assistants did not survive, or could not encode, is left to the owner, so that max_losses or
+-- max_attempts ends it (F54).
 {video} AS v
     JOIN {plan} AS p ON p.video_id = v.id AND p.fingerprint = v.plan AND p.build = %(build)s
         AND p.plan -> 'revision' = to_jsonb(%(revision)s::integer)
     JOIN {chunk} AS c ON c.video_id = v.id AND c.plan = v.plan
     WHERE v.status = 'PROCESSING' AND v.cancel_requested_at IS NULL
-      AND (c.state = 'TODO' OR c.leased_until < now())
+      AND (c.state = 'TODO' OR c.assisted AND c.leased_until < now())
       AND c.assistant_losses + c.assisted::integer < %(max_assistants)s
 
 -- name: help_wanted

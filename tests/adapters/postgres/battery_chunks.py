@@ -75,17 +75,22 @@ def a_chunk_asked_for_again_is_the_same_chunk(scene: Scene) -> None:
     assert scene.states(lease.video_id) == ["DONE", "RUNNING", "TODO"]
 
 
-def an_expired_chunk_is_taken_and_a_live_one_is_not(scene: Scene) -> None:
+def an_assistants_expired_chunk_is_taken_and_a_live_one_or_the_owners_own_is_not(scene: Scene) -> None:
     lease = scene.cut(make_plan(chunks=1))
-    chunk = taken(scene, lease)
+    own = taken(scene, lease)
+    scene.advance(61)
+    assert scene.take(lease) is None
+    assert scene.assist() is None
+    scene.chunks.release_chunk(own)
+    chunk = helped(scene)
     scene.advance(60)
     assert scene.take(lease) is None
     assert scene.assist() is None
     scene.advance(1)
-    again = taken(scene, lease)
-    assert (again.number, again.attempts) == (chunk.number, 2)
+    again = helped(scene)
+    assert (again.number, again.attempts) == (chunk.number, 3)
     scene.advance(61)
-    assert helped(scene).attempts == 3
+    assert taken(scene, lease).attempts == 4
 
 
 def an_earlier_owners_chunk_is_taken_at_once_and_an_assistants_is_not(scene: Scene) -> None:
@@ -299,19 +304,19 @@ def f54_a_chunk_that_kills_assistants_is_left_to_its_owner(scene: Scene) -> None
         assert scene.admin.chunks(lease.video_id)[0]["assistant_losses"] == MAX_ASSISTANTS
         scene.advance(61)
         assert scene.assist() is None
-        scene.chunks.done(taken(scene, lease), OBJECTS)
+        scene.chunks.done(own, OBJECTS)
         assert own.number == 0
         scene.hand(lease.video_id, "status = 'FAILED'")
 
 
 def an_owner_that_dies_is_no_lost_assistant(scene: Scene) -> None:
     lease = scene.cut(make_plan(chunks=1))
-    for _ in range(MAX_ASSISTANTS + 1):
-        taken(scene, lease)
-        scene.advance(61)
-    assert helped(scene).number == 0
+    for _ in range(MAX_ASSISTANTS):
+        scene.chunks.abandon_chunk(taken(scene, lease).token)
+    taken(scene, lease)
+    chunk = taken(scene, next_owner(scene, lease))
     assert scene.admin.chunks(lease.video_id)[0]["assistant_losses"] == 0
-    scene.advance(61)
+    scene.chunks.release_chunk(chunk)
     assert helped(scene).attempts == MAX_ASSISTANTS + 3
 
 
@@ -319,8 +324,9 @@ def an_owners_death_is_not_held_against_its_helpers(scene: Scene) -> None:
     lease = scene.cut(make_plan(chunks=1))
     for _ in range(MAX_ASSISTANTS - 1):
         scene.chunks.abandon_chunk(helped(scene).token)
+    scene.chunks.abandon_chunk(taken(scene, lease).token)
     taken(scene, lease)
-    scene.advance(61)
+    scene.chunks.release_chunk(taken(scene, next_owner(scene, lease)))
     assert helped(scene).number == 0
 
 

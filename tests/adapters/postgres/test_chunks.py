@@ -147,8 +147,8 @@ def test_f13_a_former_owner_neither_cuts_nor_takes_nor_throws_away(leases, chunk
     assert len(admin("SELECT fingerprint FROM video_plan")) == 1
 
 
-def test_a_renewed_chunk_stays_and_an_expired_one_is_taken(chunks, clock, lease) -> None:
-    first = take(chunks, lease)
+def test_a_renewed_chunk_of_an_assistant_stays_and_an_expired_one_is_taken(chunks, clock, lease) -> None:
+    first = assist(chunks).chunk
     clock.advance(CHUNK_LEASE_SECONDS - 1)
     chunks.renew_chunk(first)
     clock.advance(CHUNK_LEASE_SECONDS)
@@ -156,6 +156,16 @@ def test_a_renewed_chunk_stays_and_an_expired_one_is_taken(chunks, clock, lease)
     clock.advance(1)
     again = take(chunks, lease)
     assert (again.number, again.attempts) == (0, 2)
+
+
+def test_f24_a_chunk_that_its_owner_could_not_renew_is_taken_neither_by_itself_nor_by_an_assistant(
+    chunks, clock, lease
+) -> None:
+    late = take(chunks, lease)
+    clock.advance(10 * CHUNK_LEASE_SECONDS)
+    assert [take(chunks, lease).number, assist(chunks).chunk.number] == [late.number + 1, late.number + 2]
+    chunks.renew_chunk(late)
+    chunks.done(late, OBJECTS)
 
 
 def test_a_chunk_that_ran_late_is_done_as_long_as_nobody_took_it(chunks, clock, lease) -> None:
