@@ -9,6 +9,7 @@ const HLS_JS = `
   const hls = new Hls({ maxBufferLength: buffer, startPosition: 0, detectStallWithCurrentTimeMs: 60000 });
   hls.on(Hls.Events.ERROR, (_, data) => {
     if (data.details === Hls.ErrorDetails.INTERNAL_ABORTED) return; // a seek took back what was under way
+    if (data.details === Hls.ErrorDetails.BUFFER_STALLED_ERROR && data.buffer > 0.5) return; // at rest on data
     problems.push(data.details + ": " + (data.error || data.reason || ""));
   });
   // As a viewer does who turns them on: before the media is there, hls.js turns them off again.
