@@ -196,6 +196,31 @@ def docstrings(path: Path) -> Iterator[ast.Constant]:
             yield statement.value
 
 
+#: What users write: it names nothing of ours, neither a key in S3 nor a file here (F47).
+WRITTEN_BY_USERS = {"file_key", "tenant_code", "title"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_f47_no_key_and_no_path_is_made_from_what_users_write(path: Path) -> None:
+    made = [
+        node
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.JoinedStr)
+        or (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).split(".")[-1] in ("join", "Path", "joinpath", "format")
+        )
+        or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add | ast.Mod))
+    ]
+    names = {
+        getattr(part, "attr", getattr(part, "id", "")): ast.unparse(node)
+        for node in made
+        for part in ast.walk(node)
+        if isinstance(part, ast.Attribute | ast.Name)
+    }
+    assert {name: code for name, code in names.items() if name in WRITTEN_BY_USERS} == {}
+
+
 SQL = re.compile(
     r"\b(select\s.+\sfrom\s|select\s+\d|insert\s+into\s|update\s+\S+\s+set\s|delete\s+from\s|merge\s+into\s"
     r"|(create|alter|drop)\s+(table|index|schema|type|database|role)\s|truncate\s)",
