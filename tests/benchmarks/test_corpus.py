@@ -120,7 +120,7 @@ def test_every_surprise_is_reported_and_ends_with_1(
     assert "It should have become READY and is FAILED not_media" in said["page.mp4"][1]
 
 
-def test_some_of_the_real_recordings_meet_their_manifest(
+def test_f44_some_of_the_real_recordings_meet_their_manifest(
     corpus: Path, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [corpus, "--quick", "--skip", "*edit_list*"]

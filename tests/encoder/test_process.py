@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 import uuid
 from dataclasses import replace
 
@@ -495,6 +496,28 @@ def test_f23_nothing_is_taken_from_the_queue_while_the_database_does_not_answer(
         running.until_status(video_id, "READY")
     assert down["dependency"] == "postgres"
     assert len(running.lines("DEPENDENCY_DOWN")) == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_f18_a_host_whose_clock_is_an_hour_off_holds_and_ends_its_lease_like_any_other(world, monkeypatch, hours):
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + 3600 * hours)
+    video_id = world.video()
+    seen = threading.Event()
+
+    def work(job):
+        while not seen.wait(0.02):
+            job.check()
+        return STREAM
+
+    held = "SELECT renewed_at > leased_at AS renewed, extract(epoch FROM leased_until - now()) AS left FROM video"
+    with encoder(world, work) as running:
+        until(lambda: world.query(held)[0]["renewed"], "a renewal")
+        assert 0 < world.query(held)[0]["left"] <= world.config.lease.lease_seconds
+        seen.set()
+        running.until_status(video_id, "READY")
+        assert running.lines("LEASE_LOST") == []
+    assert [attempt["outcome"] for attempt in world.attempts(video_id)] == ["ready"]
 
 
 def test_f23_a_database_that_is_restarted_under_a_job_costs_nothing(world, postgres):

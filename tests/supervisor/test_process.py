@@ -14,7 +14,8 @@ import pytest
 
 from appliance.config import Config, Encode, Log, Web
 from appliance.domain.errors import ConfigError
-from appliance.supervisor.pool import State
+from appliance.supervisor.pool import BETWEEN_SIGNALS_SECONDS, RELEASE_SECONDS, State
+from appliance.supervisor.process import THREAD_SECONDS
 from appliance.supervisor.tokens import start_time
 from tests.supervisor import children
 from tests.supervisor.stage import FAST, Theatre, alive, tell, until, with_pool
@@ -277,3 +278,9 @@ def test_the_loop_turns_while_the_abandoner_waits_for_its_database(tmp_path):
         tell(signal.SIGINT)
 
     assert theatre.play(story) == 0
+
+
+def test_f39_a_drain_ends_before_the_two_minutes_of_a_spot_notice_are_over():
+    """Whatever is held when the budget ends is given back at its last finished chunk, and then everything is gone."""
+    budget = Config().pool.drain_seconds
+    assert budget + BETWEEN_SIGNALS_SECONDS + RELEASE_SECONDS + 3 * THREAD_SECONDS < 120
