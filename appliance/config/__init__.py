@@ -153,6 +153,8 @@ class Encode:
     chunk_seconds: float = 60.0
     #: A picture of the storyboard this often; 0: no storyboard.
     sprite_seconds: float = 10.0
+    #: A hole in the timestamps of picture and sound alike that is longer is closed.
+    close_gaps_seconds: float = 60.0
     loudness: bool = True
     loudness_lufs: float = -16.0
     true_peak_db: float = -1.5

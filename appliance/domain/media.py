@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from appliance.domain.gaps import Gap
+
 
 @dataclass(frozen=True)
 class VideoStream:
-    """The picture that is encoded. Sizes are pixels as displayed: after rotation, before square pixels."""
+    """The picture that is encoded. Sizes are stored pixels, upright."""
 
     index: int
     codec: str
@@ -21,7 +23,8 @@ class VideoStream:
     transfer: str
     #: YCbCr matrix as swscale names it: `bt709`, `bt601`, `bt2020`, `smpte240m`, `fcc`.
     matrix: str
-    interlaced: bool
+    #: Which field comes first (`tff`, `bff`, `auto`: the decoder knows); empty for whole pictures.
+    fields: str
     #: First and one-past-last presentation time, seconds on the source's own clock.
     start_seconds: Fraction
     end_seconds: Fraction
@@ -33,6 +36,10 @@ class VideoStream:
     seekable: bool
     #: The longest that a picture is decoded before it is shown.
     reorder_seconds: Fraction = Fraction(0)
+    full_range: bool = False
+    transparent: bool = False
+    #: Empty: ffmpeg's choice.
+    decoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,10 @@ class Source:
     audio: AudioStream | None
     text: tuple[TextStream, ...] = ()
     chapters: tuple[Chapter, ...] = ()
+    #: Holes in all streams' timestamps, to be closed.
+    gaps: tuple[Gap, ...] = ()
+    #: The file's clock jumps back: times are those of the one clock that ffmpeg makes of it.
+    continuous: bool = False
     #: What was wrong and survivable; ends in the receipt.
     warnings: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from appliance.domain.gaps import Gap, closed
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import (
     AudioStream,
@@ -123,9 +124,14 @@ class VideoTrack:
     """What happens to the picture before the ladder."""
 
     stream_index: int
+    #: As the decoder gives it, upright; frames of another size are fitted into it.
+    source_width: int
+    source_height: int
+    #: With square pixels.
     width: int
     height: int
-    deinterlace: bool
+    #: Which field comes first (`tff`, `bff`, `auto`); empty for whole pictures.
+    deinterlace: str
     #: Empty for SDR, else the source's transfer, to be tone-mapped.
     tone_map: str
     #: The source's YCbCr matrix, as swscale names it.
@@ -137,6 +143,13 @@ class VideoTrack:
     seekable: bool
     #: How much earlier than a picture's time a seek must aim, in GRID_TICKS.
     reorder_ticks: int = 0
+    full_range: bool = False
+    #: Pictures of another shape can be put into the size; in some formats bars of odd widths cannot be drawn.
+    letterbox: bool = True
+    #: Has to be put on a ground.
+    transparent: bool = False
+    #: Empty: ffmpeg's choice.
+    decoder: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,10 @@ class Plan:
     text: tuple[TextTrack, ...] = ()
     #: None where there is no picture.
     storyboard: Storyboard | None = None
+    #: Holes in the source's clock that are closed, in GRID_TICKS.
+    gaps: tuple[Gap, ...] = ()
+    #: The source's clock jumps back: ffmpeg makes one of it, beginning at 0.
+    continuous: bool = False
     #: The very bytes that were probed: whoever encodes a chunk reads these and no others.
     source_etag: str = ""
     source_bytes: int = 0
@@ -223,6 +240,10 @@ class Plan:
         nearest = round(seconds * AUDIO_RATE / AAC_FRAME_SAMPLES)
         return max(1, nearest) if segment else 0
 
+    def output_seconds(self, source_seconds: Fraction) -> Fraction:
+        """Where a time on the source's clock lies on the output; before its beginning it is negative."""
+        return Fraction(closed(self.gaps, round(source_seconds * GRID_TICKS)) - self.origin_ticks, GRID_TICKS)
+
     def chunk(self, number: int) -> Chunk:
         return next(chunk for chunk in self.chunks if chunk.number == number)
 
@@ -246,6 +267,8 @@ class Plan:
             chunks=tuple(Chunk(**{**chunk, "mode": Mode(chunk["mode"])}) for chunk in fields["chunks"]),
             text=tuple(TextTrack(**track) for track in fields["text"]),
             storyboard=Storyboard(**fields["storyboard"]) if fields["storyboard"] else None,
+            gaps=tuple(Gap(**gap) for gap in fields["gaps"]),
+            continuous=fields["continuous"],
             source_etag=fields["source_etag"],
             source_bytes=fields["source_bytes"],
             revision=fields["revision"],
@@ -265,7 +288,7 @@ def make_plan(
     """
     rate = snap_rate(source.video.busiest_rate) if source.video else Fraction(25)
     origin = _origin(source, rate)
-    length = source.end_seconds - origin
+    length = _placed(source, origin, source.end_seconds)
     gop = max(1, round(rate * Fraction(packaging.gop_seconds)))
     grid = Grid(
         rate_num=rate.numerator,
@@ -281,9 +304,15 @@ def make_plan(
         chunks += (Chunk(chunks[-1].number + 1, 0, grid.segments, 0, grid.frames, Mode.TEXT),)
     origin_ticks = round(origin * GRID_TICKS)
     board = _storyboard(grid, video, chunks, packaging.sprite_seconds)
-    plan = Plan("", origin_ticks, grid, video, audio, chunks, _text_tracks(source.text), board)
+    texts = _text_tracks(source.text)
+    plan = Plan("", origin_ticks, grid, video, audio, chunks, texts, board, source.gaps, source.continuous)
     text = json.dumps({"plan": plan.to_json(), "identity": identity}, sort_keys=True, default=str)
     return replace(plan, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def _placed(source: Source, origin: Fraction, seconds: Fraction) -> Fraction:
+    """Output time of a source time."""
+    return Fraction(closed(source.gaps, round(seconds * GRID_TICKS)), GRID_TICKS) - origin
 
 
 def _origin(source: Source, rate: Fraction) -> Fraction:
@@ -304,15 +333,21 @@ def _video_track(source: Source, steps: tuple[LadderStep, ...], grid: Grid, orig
     width, height = display_size(stream.width, stream.height, stream.sample_aspect)
     return VideoTrack(
         stream_index=stream.index,
+        source_width=stream.width,
+        source_height=stream.height,
         width=width,
         height=height,
-        deinterlace=stream.interlaced,
+        deinterlace=stream.fields,
         tone_map=stream.transfer if stream.transfer in ("smpte2084", "arib-std-b67") else "",
         matrix=stream.matrix,
-        frames=max(1, min(grid.frames, round((stream.end_seconds - origin) * grid.rate))),
+        frames=max(1, min(grid.frames, round(_placed(source, origin, stream.end_seconds) * grid.rate))),
         rungs=ladder(width, height, steps),
         seekable=stream.seekable,
         reorder_ticks=math.ceil(stream.reorder_seconds * GRID_TICKS),
+        full_range=stream.full_range,
+        letterbox=not (stream.width % 2 or stream.height % 2 or stream.pixel_format.startswith("yuv41")),
+        transparent=stream.transparent,
+        decoder=stream.decoder,
     )
 
 

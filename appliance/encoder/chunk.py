@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,18 @@ from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
 from appliance.encoder.extras import beside
 from appliance.encoder.ports import Storage
-from appliance.encoder.sound import encode_sound
+from appliance.encoder.sound import Start, encode_sound
 from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
 
 #: Segments never change once written: their path holds the token of the chunk's attempt.
 SEGMENT_CACHE = "public, max-age=31536000, immutable"
 #: Parallel PUTs of one chunk: enough to hide a round trip, few enough for one core.
 UPLOADS = 4
+#: Words of ffmpeg's summary, and of the filter that puts frames on the grid.
+DECODED, ERRORS = re.compile(r"; (\d+) frames decoded"), re.compile(r"frames decoded; (\d+) decode errors")
+FILLED = re.compile(r"Parsed_fps.*frames in, (\d+) frames out")
+#: Less is a matter of rounding.
+LATE_SECONDS = 0.5
 #: By suffix; segments are told apart by their track.
 CONTENT_TYPES = {".jpg": "image/jpeg", ".vtt": "text/vtt"}
 
@@ -106,8 +112,10 @@ def encode(
     try:
         if chunk.mode is Mode.SOUND:
             ended = encode_sound(tools.ffmpeg, plan, rules.max_pixels, start)
+        elif chunk.mode is Mode.TEXT:
+            ended = start(commands.text_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels))
         else:
-            ended = start(_command(tools, rules, plan, chunk), True)
+            ended = _encode_pictures(tools, rules, plan, chunk, start)
         _refuse_failure(ended, chunk)
         extras = beside(
             plan,
@@ -120,10 +128,10 @@ def encode(
         )
         tracks = _PACKAGED[chunk.mode](plan, chunk, directory, target)
     finally:
-        for name in plan.tracks:
-            (directory / f"{name}.mp4").unlink(missing_ok=True)
+        for name in [*(f"{track}.mp4" for track in plan.tracks), commands.EVEN_SOUND]:
+            (directory / name).unlink(missing_ok=True)
     media_seconds = float(chunk.frames / plan.grid.rate) * len(tracks)
-    return Encoded(chunk, target, tracks, together(runs), media_seconds, extras, _warnings(ended, chunk))
+    return Encoded(chunk, target, tracks, together(runs), media_seconds, extras, _warnings(ended, plan, chunk))
 
 
 def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> int:
@@ -145,12 +153,29 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
     return encoded.bytes_out
 
 
-def _command(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk) -> list[str]:
-    if chunk.mode is Mode.TEXT:
-        return commands.text_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels)
-    return commands.video_chunk(
-        tools.ffmpeg, plan, chunk, preset=rules.preset, threads=rules.threads, max_pixels=rules.max_pixels
-    )
+def _encode_pictures(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk, start: Start) -> Ended:
+    """Where everything from the chunk's key frame on is garbage, the last picture before is sought from the start."""
+
+    def command(*, from_start: bool) -> list[str]:
+        return commands.video_chunk(
+            tools.ffmpeg,
+            plan,
+            chunk,
+            preset=rules.preset,
+            threads=rules.threads,
+            max_pixels=rules.max_pixels,
+            from_start=from_start,
+        )
+
+    ended = start(command(from_start=False), True)
+    if chunk.first_frame and ended.status >= 0 and not _decoded(ended):
+        return start(command(from_start=True), False)
+    return ended
+
+
+def _decoded(ended: Ended) -> bool:
+    """Whether the summary speaks of a picture that was decoded."""
+    return any(int(count) for count in DECODED.findall("\n".join(ended.stderr)))
 
 
 def _seconds_of(on_seconds: Callable[[float], None]) -> Callable[[str], None]:
@@ -216,11 +241,17 @@ _PACKAGED: dict[Mode, Callable[[Plan, Chunk, Path, Path], tuple[TrackObjects, ..
 }
 
 
-def _warnings(ended: Ended, chunk: Chunk) -> tuple[str, ...]:
+def _warnings(ended: Ended, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
     """What ffmpeg's summary says of the input: errors it got past are worth a line in the receipt."""
-    for line in ended.stderr:
-        _, found, count = line.partition("frames decoded; ")
-        errors = count.split(" ")[0]
-        if found and errors.isdigit() and int(errors):
-            return (f"Chunk {chunk.number}: {errors} frames could not be decoded and were bridged.",)
-    return ()
+    words = "\n".join(ended.stderr)
+    found = []
+    errors = sum(int(count) for count in ERRORS.findall(words))
+    if errors:
+        found.append(f"Chunk {chunk.number}: {errors} frames could not be decoded and were bridged.")
+    came = FILLED.findall(words)
+    if chunk.mode is Mode.GRID and plan.video and came:
+        wanted = min(plan.video.frames - chunk.first_frame, chunk.frames)
+        missing = float((wanted - int(came[-1])) / plan.grid.rate)
+        if missing > LATE_SECONDS:
+            found.append(f"Chunk {chunk.number}: its last {missing:.1f} s could not be read and stand still.")
+    return tuple(found)

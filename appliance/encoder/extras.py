@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import commands
 from appliance.domain.errors import Transient
 from appliance.domain.media import Rendition
-from appliance.domain.plan import Chunk, Mode, Plan
+from appliance.domain.plan import GRID_TICKS, Chunk, Mode, Plan
 from appliance.streams import webvtt
 from appliance.streams.segments import Extra, Kind
 
@@ -46,12 +47,17 @@ def _poster_rung(plan: Plan) -> Rendition:
 
 def _text(plan: Plan, directory: Path, target: Path) -> tuple[Extra, ...]:
     """One WebVTT file for the whole presentation per track."""
+    begin = Fraction(plan.origin_ticks, GRID_TICKS) - commands.TEXT_LEAD
+
+    def place(seconds: Fraction) -> Fraction:
+        return plan.output_seconds(seconds + begin)
+
     found = []
     for track in plan.text:
         raw = directory / f"{track.name}.raw"
         said = raw.read_text("utf-8", errors="replace") if raw.exists() else ""
         raw.unlink(missing_ok=True)
-        text = webvtt.moved(said, lambda seconds: seconds - commands.TEXT_LEAD, plan.grid.duration_seconds)
+        text = webvtt.moved(said, place, plan.grid.duration_seconds)
         data = text.encode()
         (target / f"{track.name}.vtt").write_bytes(data)
         found.append(Extra(f"{track.name}.vtt", Kind.TEXT, len(data), track.name))

@@ -18,6 +18,7 @@ from appliance.domain.errors import Transient
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
+from appliance.domain.receipt import Chapter
 from appliance.domain.stored import Stored
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing
@@ -79,6 +80,16 @@ class Layout:
     def media_of(prefix: str, video_id: int, plan: Plan) -> str:
         """Where all chunks of the plan lie, whoever makes them."""
         return posixpath.join(prefix, str(video_id), "media", plan.fingerprint)
+
+
+def _chapters(source: Source, plan: Plan) -> tuple[Chapter, ...]:
+    """On the output's timeline; those that lie outside are left out."""
+    whole = float(plan.grid.duration_seconds)
+    placed = [
+        (max(0.0, float(plan.output_seconds(it.start_seconds))), float(plan.output_seconds(it.end_seconds)), it.title)
+        for it in source.chapters
+    ]
+    return tuple(Chapter(start, min(end, whole), title) for start, end, title in placed if start < min(end, whole))
 
 
 class Pipeline:
@@ -152,6 +163,7 @@ class Pipeline:
             bytes_in=fetched.bytes_in,
             rungs=plan.rungs,
             chunks_total=len(plan.chunks),
+            chapters=_chapters(source, plan),
             ffmpeg_build=self._workshop.tools.build,
         )
         return plan

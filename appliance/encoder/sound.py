@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.run import Ended
@@ -17,23 +18,29 @@ TRIES = 2
 LUFS, PEAK = re.compile(r"\bI:\s+(\S+) LUFS"), re.compile(r"\bPeak:\s+(\S+) dBFS")
 
 
-def encode_sound(ffmpeg: str, plan: Plan, max_pixels: int, start: Start) -> Ended:
+def encode_sound(ffmpeg: str, plan: Plan, max_pixels: int, start: Start, source: str = commands.SOURCE) -> Ended:
     """Make `audio.mp4`; returns how the last encode ended. Without a target the sound stays as loud as it is."""
     assert plan.audio is not None
-    wanted = plan.audio.loudness
-    if wanted is None:
-        return start(commands.audio_chunk(ffmpeg, plan, max_pixels=max_pixels), True)
-    found = measured(start(commands.loudness(ffmpeg, plan, max_pixels=max_pixels), False))
-    change = correction(found, wanted) if found else None
-    ended = start(commands.audio_chunk(ffmpeg, plan, change, max_pixels=max_pixels), True)
+    wanted, change = plan.audio.loudness, None
+    ended = None
+    if wanted is not None:
+        ended = start(commands.loudness(ffmpeg, plan, max_pixels=max_pixels, source=source), False)
+        found = measured(ended)
+        change = correction(found, wanted) if found else None
+    if ended is None or not ended.reconfigured:
+        ended = start(commands.audio_chunk(ffmpeg, plan, change, max_pixels=max_pixels, source=source), True)
+    if ended.reconfigured and source == commands.SOURCE:
+        even = start(commands.even_sound(ffmpeg, plan, max_pixels=max_pixels), False)
+        one = replace(plan, audio=replace(plan.audio, stream_index=0))
+        return even if even.status else encode_sound(ffmpeg, one, max_pixels, start, commands.EVEN_SOUND)
     for _ in range(TRIES):
         # without a limiter what was reckoned is what came out
-        if change is None or change.ceiling_db is None or ended.status:
+        if wanted is None or change is None or change.ceiling_db is None or ended.status:
             break
         found = measured(start(commands.loudness_of_encoded(ffmpeg, max_pixels=max_pixels), False))
         change = improved(change, found, wanted) if found else None
         if change:
-            ended = start(commands.audio_chunk(ffmpeg, plan, change, max_pixels=max_pixels), False)
+            ended = start(commands.audio_chunk(ffmpeg, plan, change, max_pixels=max_pixels, source=source), False)
     return ended
 
 

@@ -38,7 +38,11 @@ def pipeline(
     return Pipeline(
         workshop=workshop,
         probe=Probe(
-            workshop.tools, workshop.rules.limits(0), config.ffmpeg.max_pixels, config.ffmpeg.max_duration_seconds
+            workshop.tools,
+            workshop.rules.limits(0),
+            config.ffmpeg.max_pixels,
+            config.ffmpeg.max_duration_seconds,
+            encode.close_gaps_seconds,
         ),
         steps=encode.ladder,
         packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds),

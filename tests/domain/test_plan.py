@@ -27,7 +27,7 @@ def video(
         pixel_format="yuv420p",
         transfer="bt709",
         matrix="bt709",
-        interlaced=False,
+        fields="",
         start_seconds=Fraction(start),
         end_seconds=Fraction(start) + Fraction(seconds),
         packets=1,

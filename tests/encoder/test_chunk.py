@@ -37,8 +37,9 @@ def test_the_support_desk_reads_a_sentence_and_the_operator_ffmpegs_words(status
 
 def test_frames_that_could_not_be_decoded_are_a_warning() -> None:
     summary = "Input stream #0:0 (video): 90 packets read (1 bytes); 88 frames decoded; 2 decode errors;"
-    assert _warnings(ended(0, summary), CHUNK) == ("Chunk 3: 2 frames could not be decoded and were bridged.",)
-    assert _warnings(ended(0, summary.replace("2 decode", "0 decode")), CHUNK) == ()
+    plan = make_plan(Source("mov", video(30, 1), None), identity={}, steps=CONFIG.encode.ladder, packaging=Packaging())
+    assert _warnings(ended(0, summary), plan, CHUNK) == ("Chunk 3: 2 frames could not be decoded and were bridged.",)
+    assert _warnings(ended(0, summary.replace("2 decode", "0 decode")), plan, CHUNK) == ()
 
 
 def test_what_ffmpeg_cannot_read_fails_the_chunk_and_leaves_no_piece(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Tree:
 def plan_of(rate: Fraction, seconds: Fraction, *, video: bool = True, audio: bool = True) -> Plan:
     """Segments of a second in chunks of three."""
     picture = VideoStream(
-        0, "h264", 320, 180, Fraction(1), "yuv420p", "", "bt709", False, Fraction(0), seconds, 0, rate, True
+        0, "h264", 320, 180, Fraction(1), "yuv420p", "", "bt709", "", Fraction(0), seconds, 0, rate, True
     )
     sound = AudioStream(1, "aac", 2, AUDIO_RATE, "eng", Fraction(0), seconds)
     source = Source("mov", picture if video else None, sound if audio else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from appliance.adapters.ffmpeg import filters
+from appliance.domain.gaps import opened
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition, fitted
 from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
@@ -12,6 +13,9 @@ from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
 #: The source's name in the job's private directory: never the user's.
 SOURCE = "source"
 POSTER = "poster.jpg"
+EVEN_SOUND = "sound.mka"
+#: Enough to see movement, few enough to decode in a second.
+SCANNED_FRAMES = 120
 #: A poster fits into this, in pixels.
 POSTER_SHORT, POSTER_LONG = 720, 1280
 #: Subtitles are written this much later than they are, so that those before output time 0 have a time too, in seconds.
@@ -51,19 +55,46 @@ def packets(ffprobe: str, max_pixels: int) -> list[str]:
     ]  # fmt: skip
 
 
-def trial(ffmpeg: str, max_pixels: int, stream_index: int, kind: str) -> list[str]:
+def trial(ffmpeg: str, max_pixels: int, stream_index: int, kind: str, *, decoder: str = "") -> list[str]:
     """Decode until the first frame of one stream comes out; its checksum (or cue) on stdout is the proof."""
     return [
-        ffmpeg, "-hide_banner", "-nostdin", "-v", "error", *guarded_input(max_pixels),
+        ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-v", "info", *guarded_input(max_pixels),
+        *_decoder(decoder),
         "-i", f"file:{SOURCE}",
         "-map", f"0:{stream_index}",
+        *{"v": ["-vf", "trim=end_frame=1,showinfo=checksum=0"], "a": ["-af", filters.STEREO]}.get(kind, []),
         f"-frames:{kind}", "1",
         *(["-c:s", "webvtt", "-f", "webvtt"] if kind == "s" else ["-f", "framecrc"]), "pipe:1",
     ]  # fmt: skip
 
 
-def video_chunk(ffmpeg: str, plan: Plan, chunk: Chunk, *, preset: str, threads: int, max_pixels: int) -> list[str]:
-    """One decode, all rungs: `{rung}.mp4` each in the working directory."""
+def scan(ffmpeg: str, max_pixels: int, stream_index: int, at_seconds: float) -> list[str]:
+    """Ask `idet` whether a few seconds of pictures are made of two fields."""
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-v", "info", *guarded_input(max_pixels),
+        "-ss", f"{at_seconds:.3f}",
+        "-i", f"file:{SOURCE}",
+        "-map", f"0:{stream_index}",
+        "-vf", "idet", "-frames:v", str(SCANNED_FRAMES),
+        "-f", "null", "-",
+    ]  # fmt: skip
+
+
+def _decoder(name: str) -> list[str]:
+    return ["-c:v", name] if name else []
+
+
+def video_chunk(
+    ffmpeg: str,
+    plan: Plan,
+    chunk: Chunk,
+    *,
+    preset: str,
+    threads: int,
+    max_pixels: int,
+    from_start: bool = False,
+) -> list[str]:
+    """One decode, all rungs: `{rung}.mp4` each in the working directory. `from_start`: without a seek."""
     assert plan.video is not None
     command = [
         ffmpeg, "-hide_banner", "-nostdin", "-y",
@@ -71,8 +102,10 @@ def video_chunk(ffmpeg: str, plan: Plan, chunk: Chunk, *, preset: str, threads: 
         "-max_error_rate", "1",  # a damaged minute is bridged and warned about, not refused
         "-nostats", "-progress", "pipe:1",  # output time, to show progress and to notice a standstill
         *guarded_input(max_pixels),
-        "-copyts",  # the source's own clock: the grid has one phase in the whole video
-        *_seek(plan, chunk),
+        *_clock(plan),
+        *([] if from_start else _seek(plan, chunk)),
+        "-reinit_filter", "0",  # a new size in the middle is the graph's business: a new graph would begin again
+        *_decoder(plan.video.decoder),
         "-i", f"file:{SOURCE}",
         "-filter_complex", filters.video_graph(plan, chunk),
     ]  # fmt: skip
@@ -105,14 +138,20 @@ def poster(ffmpeg: str, rung: Rendition, *, any_picture: bool, max_pixels: int) 
     ]  # fmt: skip
 
 
+def _clock(plan: Plan) -> list[str]:
+    """The source's own clock, so that the grid has one phase in the whole video; or ffmpeg's, where that jumps."""
+    return [] if plan.continuous else ["-copyts"]
+
+
 def _seek(plan: Plan, chunk: Chunk) -> list[str]:
     """To the key frame at or before the picture that is on screen when the chunk starts."""
     if chunk.first_frame == 0:
         return []
     assert plan.video is not None
     # MP4 seeks by decode time: as far back as a picture may be decoded before it is shown
-    back = 1 / plan.grid.rate + Fraction(plan.video.reorder_ticks, GRID_TICKS)
-    at = Fraction(plan.origin_ticks, GRID_TICKS) + chunk.first_frame / plan.grid.rate - back
+    frame = Fraction(plan.grid.rate_den * GRID_TICKS, plan.grid.rate_num)
+    shown = opened(plan.gaps, plan.origin_ticks + round((chunk.first_frame - 1) * frame))
+    at = Fraction(shown - plan.video.reorder_ticks, GRID_TICKS)
     return [
         "-noaccurate_seek",  # an accurate seek throws that picture away when it began earlier
         "-seek_timestamp", "1",  # on the source's clock, not counted from its start
@@ -138,15 +177,17 @@ def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) 
     ]  # fmt: skip
 
 
-def audio_chunk(ffmpeg: str, plan: Plan, change: Correction | None = None, *, max_pixels: int) -> list[str]:
+def audio_chunk(
+    ffmpeg: str, plan: Plan, change: Correction | None = None, *, max_pixels: int, source: str = SOURCE
+) -> list[str]:
     """The whole sound in one run: `audio.mp4` in the working directory."""
     assert plan.audio is not None
     return [
         ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-max_error_rate", "1",
         "-nostats", "-progress", "pipe:1",
         *guarded_input(max_pixels),
-        "-copyts",
-        "-i", f"file:{SOURCE}",
+        *_clock(plan),
+        "-i", f"file:{source}",
         "-filter_complex", filters.audio_graph(plan, change),
         "-map", "[audio]",
         "-c:a", "aac", "-b:a", str(plan.audio.bitrate),
@@ -156,14 +197,28 @@ def audio_chunk(ffmpeg: str, plan: Plan, change: Correction | None = None, *, ma
     ]  # fmt: skip
 
 
-def loudness(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+def even_sound(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
+    """Sound that changes its format in the middle → `sound.mka`, at the same times in one format."""
+    assert plan.audio is not None
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-max_error_rate", "1",
+        "-nostats", "-progress", "pipe:1",
+        *guarded_input(max_pixels),
+        *_clock(plan),
+        "-i", f"file:{SOURCE}",
+        "-map", f"0:{plan.audio.stream_index}", "-af", filters.STEREO,
+        "-c:a", "flac", "-f", "matroska", f"file:{EVEN_SOUND}",
+    ]  # fmt: skip
+
+
+def loudness(ffmpeg: str, plan: Plan, *, max_pixels: int, source: str = SOURCE) -> list[str]:
     """Measure the source's sound, as it will be encoded but for its loudness."""
     return [
         ffmpeg, "-hide_banner", "-nostdin", "-v", "info", "-max_error_rate", "1",
         "-nostats", "-progress", "pipe:1",
         *guarded_input(max_pixels),
-        "-copyts",
-        "-i", f"file:{SOURCE}",
+        *_clock(plan),
+        "-i", f"file:{source}",
         "-filter_complex", filters.loudness_graph(plan),
         "-map", "[audio]", "-f", "null", "-",
     ]  # fmt: skip
@@ -184,7 +239,7 @@ def text_chunk(ffmpeg: str, plan: Plan, *, max_pixels: int) -> list[str]:
     command = [
         ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "verbose", "-max_error_rate", "1",
         *guarded_input(max_pixels),
-        "-copyts",
+        *_clock(plan),
         "-i", f"file:{SOURCE}",
     ]  # fmt: skip
     for track in plan.text:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, Storyboard, VideoTrack
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Plan, Storyboard, VideoTrack
 
 #: Frames are pushed this share of an output frame past the grid, so that a source at twice the rate never falls on the
 #: rounding edge: the same frames are chosen on both sides of every seam.
 PHASE = 8
 #: Largest hole in the sound's timestamps that is stretched over instead of filled with silence, in samples a second.
 AUDIO_SLACK = 1
+#: Sound of any layout and rate in the one that everything after can count on.
+STEREO = f"aresample={AUDIO_RATE},aformat=sample_fmts=s16:channel_layouts=stereo"
 #: Loudness and true peak (one `loudnorm` pass takes ten times as long); only its summary is wanted.
 METER = "ebur128=peak=true:framelog=quiet"
 #: The storyboard's branch ends in this pad.
@@ -32,26 +34,45 @@ def video_graph(plan: Plan, chunk: Chunk) -> str:
     track = plan.video
     assert track is not None
     steps = [
-        *(["bwdif=mode=send_frame:parity=auto:deint=all"] if track.deinterlace else []),
-        *_on_the_grid(plan.origin_ticks, plan.grid, chunk, track),
+        *_one_size(track),
+        *([f"bwdif=mode=send_frame:parity={track.deinterlace}:deint=all"] if track.deinterlace else []),
+        *_on_the_grid(plan, chunk, track),
+        *(["premultiply=inplace=1"] if track.transparent else []),  # on black
         *_to_sdr(track),
     ]
     return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track, plan.storyboard)
 
 
-def _on_the_grid(origin_ticks: int, grid: Grid, chunk: Chunk, track: VideoTrack) -> list[str]:
+def _one_size(track: VideoTrack) -> list[str]:
+    """Calls and screen shares change their size in the middle: such pictures are fitted into the first one's size.
+
+    Nothing is done to pictures of that size.
+    """
+    size = f"{track.source_width}:{track.source_height}"
+    if not track.letterbox:
+        return [f"scale={size}"]
+    return [f"scale={size}:force_original_aspect_ratio=decrease", f"pad={size}:-1:-1:eval=frame"]
+
+
+def _moved(plan: Plan, start: int) -> str:
+    """A time on the source's clock → ticks since `start`, without the gaps."""
+    return f"PTS-({start})" + "".join(f"-gte(PTS\\,{gap.at})*{gap.length}" for gap in plan.gaps)
+
+
+def _on_the_grid(plan: Plan, chunk: Chunk, track: VideoTrack) -> list[str]:
     """`chunk.frames` frames, the first of them the picture that is on screen at the chunk's start.
 
     Where the sound outlasts the picture the chunk may begin after the last frame; then the grid is begun at that frame
     and the held pictures before the chunk are cut off.
     """
+    grid = plan.grid
     hold = max(0, chunk.first_frame - max(0, track.frames - 1))
     start = chunk.first_frame - hold
     frame_ticks = GRID_TICKS * grid.rate_den // grid.rate_num
-    offset = origin_ticks + start * frame_ticks - frame_ticks // PHASE
+    offset = plan.origin_ticks + start * frame_ticks - frame_ticks // PHASE
     return [
         f"settb=1/{GRID_TICKS}",
-        f"setpts=PTS-({offset})",
+        f"setpts={_moved(plan, offset)}",
         # start_time: frames before the chunk are dropped, but the last of them is held until the next one
         f"fps=fps={grid.rate_num}/{grid.rate_den}:start_time=0:round=near",
         # a decode that ends early is padded with its last picture
@@ -65,8 +86,9 @@ def _to_sdr(track: VideoTrack) -> list[str]:
     """PQ and HLG to BT.709 in linear light; everything else only gets its matrix and range in `_scale_top`."""
     if not track.tone_map:
         return []
+    levels = "pc" if track.full_range else "tv"
     return [
-        f"zscale=transferin={track.tone_map}:primariesin=bt2020:matrixin=bt2020nc:rangein=tv:transfer=linear:npl=100",
+        f"zscale=transferin={track.tone_map}:primariesin=bt2020:matrixin=bt2020nc:rangein={levels}:transfer=linear:npl=100",
         "format=gbrpf32le",
         "zscale=primaries=bt709",
         "tonemap=hable:desat=0",
@@ -141,7 +163,7 @@ def _sound(plan: Plan) -> list[str]:
     layout = "mono" if track.channels == 1 else "stereo"
     return [
         f"[0:{track.stream_index}]asettb=1/{GRID_TICKS}",
-        f"asetpts=PTS-({plan.origin_ticks})",
+        f"asetpts={_moved(plan, plan.origin_ticks)}",
         f"aresample={AUDIO_RATE}:async={AUDIO_SLACK}:first_pts=0",
         f"aformat=sample_fmts=fltp:sample_rates={AUDIO_RATE}:channel_layouts={layout}",
     ]

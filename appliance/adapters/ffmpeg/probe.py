@@ -14,20 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from appliance.adapters.ffmpeg import commands
+from appliance.adapters.ffmpeg.packets import Demuxed, Packets
+from appliance.adapters.ffmpeg.pictures import Picture, first_picture, scanned
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import SourceRejected
+from appliance.domain.gaps import Gap, holes, shared
 from appliance.domain.media import AudioStream, Chapter, Source, TextStream, VideoStream, busiest_rate
+from appliance.domain.plan import GRID_TICKS
 
 #: Containers in which a seek lands on a key frame at or before the wanted time.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
-#: With key frames further apart, most of a chunk's time would go into decoding what lies before it.
-LONGEST_GOP_SECONDS = 60
-#: A last packet that claims to last longer than this is not believed.
-LONGEST_LAST_FRAME_SECONDS = 10
 #: What ffprobe may tell of a file. Twelve hours at 60 frames a second, with sound, take 200 MB of packet lines; beyond
 #: it is a file made to fill the memory of whoever listens (F46).
 DESCRIPTION_BYTES, PACKETS_BYTES = 32 << 20, 512 << 20
+#: With more frames between two key frames, most of a chunk's time would go into decoding what lies before it.
+LONGEST_GOP = 1800
+#: Containers in which recordings are joined by writing one behind the other.
+JUMPING = frozenset({"mpegts", "mpeg"})
+#: Codecs whose pictures may be two fields.
+MAY_HAVE_FIELDS = frozenset(
+    {"h264", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv"}
+    | {"utvideo", "rawvideo", "v210", "jpeg2000"}
+)
+#: Longer recordings are sampled a third of the way in: the beginning is often a still title.
+SHORT_SECONDS = 12
+#: Dolby Vision's profile without a compatible base layer.
+DOLBY_ONLY = 5
+#: Dispositions of tracks that are not for everybody.
+FOR_SOME = ("comment", "visual_impaired", "hearing_impaired", "dub", "karaoke", "lyrics", "still_image")
+LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 #: swscale's names of the YCbCr matrices, by ffprobe's.
 MATRICES = {
     "bt709": "bt709",
@@ -43,56 +59,12 @@ BITMAP_SUBTITLES = frozenset(
     {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle", "xsub", "dvb_teletext", "arib_caption"}
 )
 #: More of them is an attack, not a lecture.
-MOST_TEXTS, MOST_CHAPTERS, LONGEST_TAG = 40, 1000, 200
+MOST_TEXTS, MOST_TRIED, MOST_CHAPTERS, LONGEST_TAG = 40, 20, 1000, 200
 #: Untagged pictures of at least this short side are taken for BT.709, smaller ones for BT.601.
 HD_SHORT_SIDE = 720
 #: ffprobe's JSON of one stream, or of the whole file.
 _Fields = dict[str, Any]
 NEXT_STEP = "Upload the recording again, exported as MP4 (H.264 and AAC)."
-
-
-@dataclass
-class Packets:
-    """The packet times of one stream, in its time base, in the order of the file."""
-
-    time_base: Fraction
-    times: list[int] = field(default_factory=list)
-    last_end: int = 0
-    decode_order_broken: bool = False
-    #: The longest that a picture is decoded before it is shown, and the longest way between two key frames.
-    reorder: int = 0
-    longest_gop: int = 0
-    _last_key: int | None = None
-    _last_decode: int | None = None
-
-    def add(self, pts: str, dts: str, duration: str, flags: str) -> None:
-        """One CSV line of ffprobe; packets that an edit list cuts off (`D`) are not part of the presentation."""
-        if dts.lstrip("-").isdigit():
-            decode = int(dts)
-            self.decode_order_broken |= self._last_decode is not None and decode < self._last_decode
-            self._last_decode = decode
-        time = pts if pts.lstrip("-").isdigit() else dts
-        if "D" in flags or not time.lstrip("-").isdigit():
-            return
-        start = int(time)
-        if dts.lstrip("-").isdigit():
-            self.reorder = max(self.reorder, start - int(dts))
-        if "K" in flags or self._last_key is None:
-            self._last_key = start
-        self.longest_gop = max(self.longest_gop, start - self._last_key)
-        length = int(duration) if duration.isdigit() else 0
-        if length * self.time_base > LONGEST_LAST_FRAME_SECONDS:
-            length = 0
-        self.times.append(start)
-        self.last_end = max(self.last_end, start + length) if len(self.times) > 1 else start + length
-
-    @property
-    def start_seconds(self) -> Fraction:
-        return min(self.times) * self.time_base
-
-    @property
-    def end_seconds(self) -> Fraction:
-        return max(self.last_end, *self.times) * self.time_base
 
 
 @dataclass(frozen=True)
@@ -103,25 +75,38 @@ class Probe:
     limits: Limits
     max_pixels: int
     max_duration_seconds: float
+    #: A hole in all streams' timestamps that is longer is closed.
+    close_gaps_seconds: float = 60.0
 
     def __call__(self, directory: Path, check: Check, account: Callable[[Ended], None]) -> Source:
         """Probe `directory`/source. Raises SourceRejected with what is wrong with the file."""
         ask = _Asker(self, directory, check, account)
         described = ask.description()
-        packets = ask.packets(described["streams"])
+        packets = ask.packets(described)
         video = ask.first_decodable("video", described, packets)
         audio = ask.first_decodable("audio", described, packets)
         if video is None and audio is None:
             raise _nothing_decodes(described)
+        picture = _video(video, packets, described, ask) if video else None
         source = Source(
             container=described["format"].get("format_name", ""),
-            video=_video(video, packets, described) if video else None,
+            video=picture,
             audio=_audio(audio, packets) if audio else None,
             text=ask.texts(described, packets),
             chapters=tuple(_chapters(described)),
+            gaps=self._gaps([packets[stream["index"]] for stream in (video, audio) if stream]),
+            continuous=ask.continuous,
             warnings=tuple(ask.warnings),
         )
-        length = source.end_seconds - source.start_seconds
+        self._refuse_length(source)
+        return source
+
+    def _gaps(self, streams: list[Packets]) -> tuple[Gap, ...]:
+        least = Fraction(self.close_gaps_seconds)
+        return shared([holes(packets.times, packets.time_base, least) for packets in streams], least, GRID_TICKS)
+
+    def _refuse_length(self, source: Source) -> None:
+        length = source.end_seconds - source.start_seconds - Fraction(sum(g.length for g in source.gaps), GRID_TICKS)
         if length > Fraction(self.max_duration_seconds):
             raise SourceRejected(
                 f"The recording is {float(length) / 3600:.1f} h long; "
@@ -129,7 +114,6 @@ class Probe:
                 code="too_long",
                 hint="Split it, or ask the operator to raise ffmpeg.max_duration.",
             )
-        return source
 
 
 @dataclass
@@ -141,6 +125,10 @@ class _Asker:
     check: Check
     account: Callable[[Ended], None]
     warnings: list[str] = field(default_factory=list)
+    #: The file's clock jumps back; ffmpeg has to make one clock of it.
+    continuous: bool = False
+    #: What the trial decode of each stream's first picture showed, by stream.
+    pictures: dict[int, Picture] = field(default_factory=dict)
 
     def _call(self, command: list[str], on_line: Callable[[str], None], most_bytes: int) -> Ended:
         left = most_bytes
@@ -170,23 +158,32 @@ class _Asker:
             raise _unreadable(" ".join(ended.stderr).lower())
         return {name: described.get(name, empty) for name, empty in (("format", {}), ("streams", []), ("chapters", []))}
 
-    def packets(self, streams: list[_Fields]) -> dict[int, Packets]:
+    def packets(self, described: _Fields) -> dict[int, Packets]:
         """Packet times by stream index; streams without a timed packet are left out."""
-        found = {stream["index"]: Packets(Fraction(stream.get("time_base", "1/1000"))) for stream in streams}
+        found = self._demuxed(described)
+        jumps = any(packets.backwards for packets in found.streams.values())
+        if jumps and described["format"].get("format_name", "") in JUMPING:
+            # joined recordings, each with a clock of its own; without -copyts ffmpeg's own clock begins at zero
+            start = Fraction(described["format"].get("start_time", "0"))
+            found = self._demuxed(described, mend=True, offset=-start)
+            self.continuous = True
+            self.warnings.append("The recording's clock jumps back; its parts were put one after another.")
+        return {index: packets for index, packets in found.streams.items() if packets.times}
 
-        def take(line: str) -> None:
-            fields = line.split(",")
-            if len(fields) >= 5 and fields[0].isdigit() and int(fields[0]) in found:
-                found[int(fields[0])].add(*fields[1:5])
-
+    def _demuxed(self, described: _Fields, *, mend: bool = False, offset: Fraction = Fraction(0)) -> Demuxed:
+        bases = {stream["index"]: Fraction(stream.get("time_base", "1/1000")) for stream in described["streams"]}
+        found = Demuxed({index: Packets(base) for index, base in bases.items()}, mend=mend, offset=offset)
         command = commands.packets(self.probe.tools.ffprobe, self.probe.max_pixels)
-        ended = self._call(command, take, PACKETS_BYTES)
-        if ended.stderr:
+        ended = self._call(command, found.take, PACKETS_BYTES)
+        if ended.stderr and not mend:
             self.warnings.append(f"The file is damaged in places: {ended.stderr[-1][:200]}")
-        return {index: packets for index, packets in found.items() if packets.times}
+        return found
 
     def first_decodable(self, kind: str, described: _Fields, packets: dict[int, Packets]) -> _Fields | None:
-        """The first stream of the kind that decodes, those marked default first; cover art is not a video."""
+        """The first stream of the kind that decodes, in the order of the file; cover art is not a video.
+
+        Those marked default come first, those made for some listeners only (comments, descriptions) last.
+        """
         candidates: list[_Fields] = [
             stream
             for stream in described["streams"]
@@ -194,8 +191,8 @@ class _Asker:
             and stream["index"] in packets
             and not stream.get("disposition", {}).get("attached_pic")
         ]
-        candidates.sort(key=lambda stream: -stream.get("disposition", {}).get("default", 0))
-        for stream in candidates:
+        candidates.sort(key=lambda stream: _rank(stream.get("disposition", {})))
+        for stream in candidates[:MOST_TRIED]:
             _refuse_protected(stream)
             if self._decodes(stream):
                 return stream
@@ -220,15 +217,29 @@ class _Asker:
     def _decodes(self, stream: _Fields) -> bool:
         checksums: list[str] = []
         kind = stream["codec_type"][0]
-        command = commands.trial(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], kind)
+        command = commands.trial(
+            self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], kind, decoder=_decoder(stream)
+        )
         headings = ("#", "WEBVTT")
 
         def take(line: str) -> None:
             if line and not line.startswith(headings):
                 checksums.append(line)
 
-        self._call(command, take, DESCRIPTION_BYTES)
+        ended = self._call(command, take, DESCRIPTION_BYTES)
+        picture = first_picture(ended.stderr) if kind == "v" else None
+        if picture:
+            self.pictures[stream["index"]] = picture
         return bool(checksums)
+
+    def fields(self, stream: _Fields, length_seconds: Fraction) -> str:
+        """Which field comes first, empty for whole pictures: a sample is looked at where it may have fields at all."""
+        flagged = stream.get("field_order", "progressive") not in ("progressive", "unknown")
+        if stream.get("codec_name") not in MAY_HAVE_FIELDS:
+            return ""
+        at = float(length_seconds / 3) if length_seconds > SHORT_SECONDS else 0.0
+        command = commands.scan(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], at)
+        return scanned(self._call(command, lambda _: None, DESCRIPTION_BYTES).stderr, flagged=flagged)
 
 
 def _unreadable(words: str) -> SourceRejected:
@@ -245,9 +256,28 @@ def _unreadable(words: str) -> SourceRejected:
 
 
 def _refuse_protected(stream: _Fields) -> None:
-    """Protected samples can decode as noise with status 0 (ISO/IEC 23001-7: sample entries `encv`, `enca`)."""
+    """Protected samples can decode as noise with status 0 (ISO/IEC 23001-7: sample entries `encv`, `enca`).
+
+    Dolby Vision without a base that other decoders know (profile 5) decodes in false colours.
+    """
     if stream.get("codec_tag_string") in ("encv", "enca"):
         raise SourceRejected("The recording is copy-protected and cannot be read.", code="encrypted", hint=NEXT_STEP)
+    if any(side.get("dv_profile") == DOLBY_ONLY for side in stream.get("side_data_list", [])):
+        raise SourceRejected(
+            "The recording is in Dolby Vision profile 5, whose colours can only be shown by Dolby's own decoder.",
+            code="unsupported",
+            hint="Record or export it as HDR10, HLG or SDR.",
+        )
+
+
+def _rank(disposition: dict[str, int]) -> tuple[int, int]:
+    return sum(disposition.get(name, 0) for name in FOR_SOME), -disposition.get("default", 0)
+
+
+def _decoder(stream: _Fields) -> str:
+    """Transparent WebM carries a second picture that only libvpx decodes."""
+    transparent = stream.get("tags", {}).get("alpha_mode") == "1"
+    return LIBVPX.get(stream.get("codec_name", ""), "") if transparent else ""
 
 
 def _nothing_decodes(described: _Fields) -> SourceRejected:
@@ -262,12 +292,9 @@ def _nothing_decodes(described: _Fields) -> SourceRejected:
     )
 
 
-def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields) -> VideoStream:
+def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields, ask: _Asker) -> VideoStream:
     times = packets[stream["index"]]
-    width, height = stream["width"], stream["height"]
-    aspect = _ratio(stream.get("sample_aspect_ratio", "1:1").replace(":", "/")) or Fraction(1)
-    if _quarter_turned(stream):
-        width, height, aspect = height, width, 1 / aspect
+    picture = ask.pictures[stream["index"]]
     rate = busiest_rate(
         [time * times.time_base for time in sorted(set(times.times))], _ratio(stream.get("r_frame_rate", "0/0"))
     )
@@ -275,25 +302,26 @@ def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields) -> 
     if end == max(times.times) * times.time_base:  # no duration on the last packet
         end += 1 / rate
     containers = set(described["format"].get("format_name", "").split(","))
+    hd = min(picture.width, picture.height) >= HD_SHORT_SIDE
     return VideoStream(
         index=stream["index"],
         codec=stream.get("codec_name", ""),
-        width=width,
-        height=height,
-        sample_aspect=aspect,
-        pixel_format=stream.get("pix_fmt", ""),
-        transfer=stream.get("color_transfer", ""),
-        matrix=MATRICES.get(stream.get("color_space", ""))
-        or ("bt709" if min(width, height) >= HD_SHORT_SIDE else "bt601"),
-        interlaced=stream.get("field_order", "progressive") not in ("progressive", "unknown"),
+        width=picture.width,
+        height=picture.height,
+        sample_aspect=picture.sample_aspect,
+        pixel_format=picture.pixel_format,
+        transfer=picture.transfer,
+        matrix=MATRICES.get(picture.matrix) or ("bt709" if hd else "bt601"),
+        fields=ask.fields(stream, end - times.start_seconds),
         start_seconds=times.start_seconds,
         end_seconds=end,
         packets=len(times.times),
         busiest_rate=rate,
-        seekable=bool(containers & SEEKABLE)
-        and not times.decode_order_broken
-        and times.longest_gop * times.time_base <= LONGEST_GOP_SECONDS,
+        seekable=bool(containers & SEEKABLE) and not times.backwards and times.longest_gop <= LONGEST_GOP,
         reorder_seconds=times.reorder * times.time_base,
+        full_range=picture.full_range,
+        transparent=picture.transparent,
+        decoder=_decoder(stream),
     )
 
 
@@ -324,12 +352,6 @@ def _tag(fields: _Fields, name: str, default: str = "") -> str:
     """A word that somebody typed into the file: printable, and no longer than a line."""
     said = "".join(letter for letter in str(fields.get("tags", {}).get(name, "")) if letter.isprintable())
     return said.strip()[:LONGEST_TAG] or default
-
-
-def _quarter_turned(stream: _Fields) -> bool:
-    """True when the display matrix turns the picture by ±90°; ffmpeg itself does the turning."""
-    turns = [side.get("rotation", 0) for side in stream.get("side_data_list", []) if "rotation" in side]
-    return bool(turns) and round(turns[0] / 90) % 2 == 1
 
 
 def _ratio(text: str) -> Fraction | None:

@@ -20,7 +20,9 @@ from appliance.domain.errors import Transient
 #: How often a running program is looked at: a lost lease ends it at most this much later.
 POLL_SECONDS = 0.25
 #: Lines of stderr kept for the log.
-TAIL_LINES = 30
+TAIL_LINES = 200
+#: What ffmpeg says when a stream changes its format.
+RECONFIGURED = "Reconfiguring filter graph"
 #: A line longer than this is cut: damaged files make programs print garbage without newlines.
 LINE_BYTES = 8192
 #: Ends that say nothing about the input: the kernel was short of memory, or somebody had a shell.
@@ -49,6 +51,8 @@ class Ended:
     cpu_seconds: float
     wall_seconds: float
     peak_memory_bytes: int
+    #: The stream changed its format in the middle, and the filters began anew.
+    reconfigured: bool = False
 
     @property
     def last_words(self) -> str:
@@ -93,6 +97,12 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
     started = time.monotonic()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     watch = Watch()
+    reconfigured = False
+
+    def stderr_line(line: str) -> None:
+        nonlocal reconfigured
+        reconfigured |= RECONFIGURED in line
+        tail.append(line)
 
     def stdout_line(line: str) -> None:
         watch.see(line)
@@ -103,7 +113,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
         assert process.stdout is not None
         assert process.stderr is not None
         selector.register(process.stdout, selectors.EVENT_READ, _Lines(stdout_line))
-        selector.register(process.stderr, selectors.EVENT_READ, _Lines(tail.append))
+        selector.register(process.stderr, selectors.EVENT_READ, _Lines(stderr_line))
         while selector.get_map():
             _drain(selector)
             check()
@@ -119,6 +129,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         wall_seconds=time.monotonic() - started,
         peak_memory_bytes=usage.ru_maxrss * 1024,
+        reconfigured=reconfigured,
     )
 
 

@@ -37,8 +37,9 @@ def test_a_video_chunk(plan: Plan) -> None:
     )
     assert command == shlex.split(
         f"ffmpeg -hide_banner -nostdin -y -v verbose -max_error_rate 1 -nostats -progress pipe:1 {GUARDS} -copyts"
-        " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -i file:source -filter_complex"
-        " '[0:0]settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
+        " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -reinit_filter 0 -i file:source -filter_complex"
+        " '[0:0]scale=1280:720:force_original_aspect_ratio=decrease,pad=1280:720:-1:-1:eval=frame,"
+        "settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
         "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1800,"
         "scale=1280:720:flags=bicubic+accurate_rnd:in_color_matrix=bt709:out_color_matrix=bt709:out_range=tv,"
         "format=yuv420p,setsar=1,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,"
@@ -91,11 +92,11 @@ def test_high_dynamic_range_is_mapped_in_linear_light() -> None:
     plan = plan_of(Source("mov", video(30, 10, transfer="smpte2084", matrix="bt2020"), None))
     graph = filters.video_graph(plan, plan.chunk(1))
     assert "zscale=transferin=smpte2084" in graph
-    assert graph.index("tonemap=hable") < graph.index("scale=1280")
+    assert graph.index("tonemap=hable") < graph.index("scale=1280:720:flags")
 
 
 def test_interlaced_pictures_are_made_whole_before_the_grid() -> None:
-    plan = plan_of(Source("mov", video(25, 10, interlaced=True), None))
+    plan = plan_of(Source("mov", video(25, 10, fields="tff"), None))
     graph = filters.video_graph(plan, plan.chunk(1))
     assert graph.index("bwdif") < graph.index("fps=")
 

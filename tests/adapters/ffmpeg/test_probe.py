@@ -16,13 +16,16 @@ from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import ConfigError, SourceRejected, Transient
 from appliance.domain.media import Source
+from appliance.domain.plan import GRID_TICKS
 from tests.recordings import numbered
 
 LIMITS = Limits(deadline_seconds=60, stall_seconds=30, memory_bytes=4 << 30)
 
 
-def probe(directory: Path, *, max_pixels: int = 1 << 26, max_seconds: float = 3600) -> Source:
-    prober = Probe(tools.find(), LIMITS, max_pixels, max_seconds)
+def probe(
+    directory: Path, *, max_pixels: int = 1 << 26, max_seconds: float = 3600, close_gaps_seconds: float = 60
+) -> Source:
+    prober = Probe(tools.find(), LIMITS, max_pixels, max_seconds, close_gaps_seconds)
     return prober(directory, lambda: None, lambda ended: None)
 
 
@@ -141,14 +144,16 @@ def test_f46_a_picture_beyond_the_operators_bound_is_rejected(tmp_path: Path) ->
     assert caught.value.code == "too_large"
 
 
-def test_f46_a_gap_of_hours_is_rejected_by_its_length(tmp_path: Path) -> None:
+def test_f46_a_gap_of_hours_is_closed_or_the_recording_is_too_long(tmp_path: Path) -> None:
     make(
         tmp_path,
         *("-f", "lavfi", "-i", "testsrc2=d=2:s=160x90:r=10"),
         *("-vf", "setpts=PTS+gte(N\\,10)*100000/TB", "-fps_mode", "passthrough", "-f", "matroska"),
     )
+    (gap,) = probe(tmp_path).gaps
+    assert gap.length == pytest.approx(100_000 * GRID_TICKS, rel=1e-4)
     with pytest.raises(SourceRejected) as caught:
-        probe(tmp_path)
+        probe(tmp_path, close_gaps_seconds=200_000)
     assert caught.value.code == "too_long"
 
 
