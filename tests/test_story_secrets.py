@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from appliance.adapters.ffmpeg.run import Limits, run
-from appliance.adapters.ffmpeg.sandbox import Cage
+from appliance.adapters.ffmpeg.sandbox import LAYERS, Cage
 from appliance.domain.secrets import HIDDEN, redacted, secrets_of, without_secrets
 from tests.hosts import World, eventually, host
 from tests.recordings import lecture
@@ -78,6 +78,10 @@ def test_f49_no_secret_reaches_a_log_a_page_a_metric_a_row_or_a_verb(
     seen["rows"] = str([world.row(bad["id"])["error_reason"], world.attempts(bad["id"]), world.attempts(good)])
     assert {where: found for where, text in seen.items() if (found := leaks(text, password))} == {}
     assert "is no file" in seen["rows"]
+    (tried,) = running.events("SANDBOX")
+    layers = {name: tried[name] for name in LAYERS}
+    assert layers == json.loads(seen["/status.json"])["sandbox"]
+    assert all(f'sandbox_layer{{layer="{name}"}} {float(on)}' in seen["/metrics"] for name, on in layers.items())
     assert HIDDEN in seen["log"]
 
 
