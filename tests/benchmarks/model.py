@@ -1,6 +1,7 @@
 """`bench model`: every state of the model within its bounds; exits 0 only when no invariant breaks.
 
-Without a bound of its own it explores those below; a larger one takes minutes and gigabytes.
+Without a bound of its own it explores those below; a larger one takes minutes and gigabytes. Random walks of the model
+are then taken on real PostgreSQL as well, and both are compared after every step.
 """
 
 from __future__ import annotations
@@ -9,10 +10,16 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from appliance.adapters.postgres.migrate import migrate
+from appliance.local.stack import Stack
+from tests.adapters.postgres.scene import Scene
 from tests.model.explore import Explored, explore
 from tests.model.invariants import INVARIANTS, LIVENESS
+from tests.model.replay import walked
 from tests.model.state import first
 
 #: workers, chunks, plans, messages that the queue holds, faults.
@@ -24,6 +31,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench model", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object a bound")
     parser.add_argument("--bound", nargs=5, type=int, metavar=("WORKERS", "CHUNKS", "PLANS", "MESSAGES", "FAULTS"))
+    parser.add_argument("--walks", type=int, default=200, help="walks on real PostgreSQL")
+    parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if not arguments.json:
         print("Invariants:", *INVARIANTS, LIVENESS, sep="\n  ")
@@ -37,7 +46,24 @@ def main() -> int:
         seconds = round(time.monotonic() - begun, 1)
         more = {"guards": len(alive), "guards_needed": needed, "seconds": seconds}
         report(bound, explored, more, as_json=arguments.json)
+    with stage() as scene:
+        took = walked(scene, arguments.seed, arguments.walks)
+    figures = {"seed": arguments.seed, "walks": arguments.walks, "steps_compared": took.total()}
+    print(json.dumps(figures) if arguments.json else ", ".join(f"{name} {value:,}" for name, value in figures.items()))
     return int(violated)
+
+
+@contextmanager
+def stage() -> Iterator[Scene]:
+    stack = Stack()
+    try:
+        stack.postgres.start()
+        migrate(stack.postgres.dsn, table="video")
+        scene = Scene(stack.postgres.dsn)
+        yield scene
+        scene.close()
+    finally:
+        stack.stop()
 
 
 def report(

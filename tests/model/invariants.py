@@ -64,6 +64,8 @@ def _chunk_fenced(before: World, label: Label, after: World) -> bool:
     if label[0] not in {"renew_chunk", "done", "release_chunk", "abandon_chunk"}:
         return True
     worker, video = before.workers[label[1]], before.video
+    if label[0] == "abandon_chunk":
+        return all(old.state == RUNNING and old.token == worker.chunk for old, _ in _changed(before, after))
     told = label[0] == "renew_chunk" and after.workers[label[1]].chunk == worker.chunk
     if not told and _rows(before) == _rows(after):
         return True
@@ -71,7 +73,7 @@ def _chunk_fenced(before: World, label: Label, after: World) -> bool:
     others = [old for old, _ in _changed(before, after) if old != chunk]
     if others or chunk.state != RUNNING or chunk.token != worker.chunk:
         return False
-    if label[0] in {"release_chunk", "abandon_chunk"}:
+    if label[0] == "release_chunk":
         return True
     ended = video.plan != worker.plan or video.status not in {UPLOADED, PROCESSING}
     return not ended and not (video.cancel and chunk.assisted)
@@ -88,8 +90,8 @@ def _taken_free(before: World, label: Label, after: World) -> bool:
         poison = chunk.deaths + (chunk.state == RUNNING and chunk.assisted) >= MAX_DEATHS
         if video.status != PROCESSING or video.cancel or poison:
             return False
-    left = label[0] == "claim_chunk" and not chunk.assisted and chunk.epoch < video.epoch
-    return chunk.state == TODO or (chunk.state == RUNNING and (chunk.late == 1 or left))
+    own = label[0] == "claim_chunk" and (chunk.token == label[2] or (not chunk.assisted and chunk.epoch < video.epoch))
+    return chunk.state == TODO or (chunk.state == RUNNING and (own or (chunk.assisted and chunk.late == 1)))
 
 
 def _kept(before: World, label: Label, after: World) -> bool:

@@ -124,17 +124,18 @@ def _work(world: World, has: Guards, index: int, worker: Worker) -> Iterator[Mov
         after, _ = sql.complete(world, has, token)
         yield from _answered(("complete", index), world, after, index, IDLE)
         yield from _redo(world, has, index, worker, 1)
-    elif worker.chunk:
+    elif worker.number >= 0:
         yield from _encode(world, has, index, worker, worker._replace(number=-1, chunk=0))
     else:
-        chunk = world.serial + 1
+        chunk = worker.chunk or world.serial + 1  # asked again under the same token
         after, _, number = sql.claim_chunk(world, has, token, chunk)
-        if number >= 0:
-            after = after._replace(serial=chunk)
-            yield ("claim_chunk", index, chunk), 0, _be(after, index, worker._replace(number=number, chunk=chunk))
-            yield ("unanswered", "claim_chunk", index, chunk), 1, after
+        if number >= 0 or worker.chunk:
+            after = after._replace(serial=max(chunk, world.serial))
+            taken = worker._replace(number=number, chunk=chunk if number >= 0 else 0)
+            yield ("claim_chunk", index, chunk), 0, _be(after, index, taken)
+            yield ("unanswered", "claim_chunk", index, chunk), 1, _be(after, index, worker._replace(chunk=chunk))
         view = tuple(found.token for found in world.chunks[plan - 1] if found.state == DONE)
-        if len(view) == len(world.chunks[plan - 1]):
+        if len(view) == len(world.chunks[plan - 1]) and not worker.chunk:
             yield ("assemble", index), 0, _be(world, index, worker._replace(view=view))
 
 

@@ -37,10 +37,10 @@ CANCEL = "cancel_requested_at IS NOT NULL"
 DUE = "coalesce(run_after, '-infinity') <= now()"
 LOSSES = "loss_count + 1 >= %(max_losses)s"
 FREE_OWN = (
-    "(c.state = 'TODO' OR c.leased_until < now() OR c.state = 'RUNNING' AND NOT c.assisted AND c.epoch <"
+    "(c.state = 'TODO' OR c.assisted AND c.leased_until < now() OR c.state = 'RUNNING' AND NOT c.assisted AND c.epoch <"
     " v.lease_epoch OR c.state = 'RUNNING' AND c.token = %(token)s)"
 )
-FREE_ASSIST = "(c.state = 'TODO' OR c.leased_until < now())"
+FREE_ASSIST = "(c.state = 'TODO' OR c.assisted AND c.leased_until < now())"
 FEW_DEATHS = "c.assistant_losses + c.assisted::integer < %(max_assistants)s"
 
 
@@ -187,12 +187,13 @@ def claim_chunk(world: World, has: Guards, owner: int, token: int) -> tuple[Worl
     name = "claim_chunk"
     if not holds(world, has, name, owner, OWNER_TOKEN, "v."):
         return world, 0, -1
-    for plan, number in _order(world, has, name):
+    order = _order(world, has, name)
+    order.sort(key=lambda pair: world.chunks[pair[0] - 1][pair[1]].token != token)
+    for plan, number in order:
         chunk = world.chunks[plan - 1][number]
-        former = has(name, "NOT c.assisted", not chunk.assisted) and has(
-            name, "c.epoch < v.lease_epoch", chunk.epoch < world.video.epoch
-        )
-        free = chunk.state == TODO or chunk.late == 1 or (chunk.state == RUNNING and former)
+        former = has(name, "NOT c.assisted", not chunk.assisted) and chunk.epoch < world.video.epoch
+        late = chunk.assisted and chunk.late == 1
+        free = chunk.state == TODO or late or (chunk.state == RUNNING and (former or chunk.token == token))
         if has(name, FREE_OWN, free):
             return _taken(world, plan, number, token, assisted=False), plan, number
     return world, 0, -1
@@ -205,7 +206,8 @@ def claim_assist(world: World, has: Guards, token: int) -> tuple[World, int, int
         return world, 0, -1
     for plan, number in _order(world, has, name):
         chunk = world.chunks[plan - 1][number]
-        free = has(name, FREE_ASSIST, chunk.state == TODO or chunk.late == 1)
+        late = has(name, "c.assisted", chunk.assisted) and chunk.late == 1
+        free = has(name, FREE_ASSIST, chunk.state == TODO or late)
         if free and has(name, FEW_DEATHS, chunk.deaths + chunk.assisted < MAX_DEATHS):
             return _taken(world, plan, number, token, assisted=True), plan, number
     return world, 0, -1

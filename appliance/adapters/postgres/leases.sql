@@ -9,12 +9,14 @@
 -- edge: UPLOADED -> PROCESSING
 WITH
 -- The row, if it is due; one that somebody is changing is skipped, so that a hundred duplicates do not queue for it.
+-- A token claims once: asked again after an outage, the first claim may have been reclaimed meanwhile (F11).
 due AS (
     SELECT id, coalesce(run_after, updated_at, created_at) AS due_at
     FROM {video}
     WHERE id = %(video_id)s
       AND status = 'UPLOADED'
       AND coalesce(run_after, '-infinity') <= now()
+      AND NOT EXISTS (SELECT FROM {attempt} WHERE token = %(token)s)
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 {take};

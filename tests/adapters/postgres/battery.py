@@ -139,6 +139,16 @@ def a_claim_asked_again_is_the_same_claim(scene: Scene) -> None:
     assert scene.leases.claim(10**9, WORKER, token) is ClaimMiss.UNKNOWN
 
 
+def f11_a_token_claims_once(scene: Scene) -> None:
+    """Its answer was lost, and so was its lease before it could be asked again."""
+    lease = scene.owned()
+    scene.leases.try_reclaim_video(lease.video_id, force=True)
+    before = scene.seen(lease.video_id)
+    assert scene.leases.claim(lease.video_id, WORKER, lease.token) is ClaimMiss.LOCKED
+    assert scene.seen(lease.video_id) == before
+    scene.claim(lease.video_id)
+
+
 def a_lost_claim_is_found_by_its_token(scene: Scene) -> None:
     lease, other = scene.owned(), scene.owned()
     (row,) = scene.database.run("find_own", token=lease.token)
