@@ -19,6 +19,21 @@ from tests.adapters.postgres.terms import Guard
 Behaviour = Callable[[Scene], None]
 
 
+@contextlib.contextmanager
+def stage_of(server: Postgres, template: str) -> Iterator[Scene]:
+    """A scene on a database of its own."""
+    name = f"scene_{uuid.uuid4().hex}"
+    admin = Admin(server.dsn)
+    admin(f"CREATE DATABASE {name} TEMPLATE {template}")
+    scene = Scene(server.database_dsn(name))
+    try:
+        yield scene
+    finally:
+        scene.close()
+        admin(f"DROP DATABASE {name} WITH (FORCE)")
+        admin.connection.close()
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`by`: the scene that noticed, empty when none did."""
@@ -49,17 +64,8 @@ class Hunt:
     @classmethod
     @contextlib.contextmanager
     def on(cls, server: Postgres, template: str) -> Iterator[Hunt]:
-        """On a database of its own."""
-        name = f"guards_{uuid.uuid4().hex}"
-        admin = Admin(server.dsn)
-        admin(f"CREATE DATABASE {name} TEMPLATE {template}")
-        scene = Scene(server.database_dsn(name))
-        try:
+        with stage_of(server, template) as scene:
             yield cls(scene)
-        finally:
-            scene.close()
-            admin(f"DROP DATABASE {name} WITH (FORCE)")
-            admin.connection.close()
 
     def try_without(self, guard: Guard) -> Verdict:
         """Whether a scene fails. Raises when the mutant is no SQL: an error of grammar is no catch."""
