@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,7 +35,8 @@ PATIENCE_FACTOR = 20.0
 
 @contextmanager
 def stage() -> Iterator[tuple[World, Path]]:
-    """Servers and a scratch directory of our own."""
+    """Servers and a scratch directory of our own; a SIGTERM ends them as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.update({**CREDENTIALS, "AWS_EC2_METADATA_DISABLED": "true"})
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Stack() as stack:
         migrate(stack.postgres.dsn, table="video")
