@@ -74,17 +74,5 @@ def ffmpeg(*arguments: str) -> None:
 
 def gray(file: Path, chain: str = "null") -> bytes:
     """All frames of a picture or video after a chain of filters, as grey from 0 (black) to 255 (white)."""
-    command = [
-        tools.find().ffmpeg,
-        "-v",
-        "error",
-        "-i",
-        str(file),
-        "-map",
-        "0:v:0",
-        "-vf",
-        f"{chain},scale=out_range=pc",
-    ]
-    return subprocess.run(
-        [*command, "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"], check=True, capture_output=True
-    ).stdout
+    command = [tools.find().ffmpeg, "-v", "error", "-i", str(file), "-map", "0:v:0", "-vf", f"{chain},format=gray"]
+    return subprocess.run([*command, "-f", "rawvideo", "pipe:1"], check=True, capture_output=True).stdout

@@ -287,6 +287,9 @@ def make_plan(
     and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh.
     """
     rate = snap_rate(source.video.busiest_rate) if source.video else Fraction(25)
+    frame = GRID_TICKS * rate.denominator // rate.numerator
+    # whole frames, so that pictures after a gap lie on the grid as those before it do
+    source = replace(source, gaps=tuple(Gap(gap.at, gap.length // frame * frame) for gap in source.gaps))
     origin = _origin(source, rate)
     length = _placed(source, origin, source.end_seconds)
     gop = max(1, round(rate * Fraction(packaging.gop_seconds)))

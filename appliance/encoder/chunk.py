@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import commands
+from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run, together
 from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.ffmpeg.tools import Tools
@@ -25,7 +26,7 @@ SEGMENT_CACHE = "public, max-age=31536000, immutable"
 #: Parallel PUTs of one chunk: enough to hide a round trip, few enough for one core.
 UPLOADS = 4
 #: Words of ffmpeg's summary, and of the filter that puts frames on the grid.
-DECODED, ERRORS = re.compile(r"; (\d+) frames decoded"), re.compile(r"frames decoded; (\d+) decode errors")
+ERRORS = re.compile(r"frames decoded; (\d+) decode errors")
 FILLED = re.compile(r"Parsed_fps.*frames in, (\d+) frames out")
 #: Less is a matter of rounding.
 LATE_SECONDS = 0.5
@@ -154,28 +155,29 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
 
 
 def _encode_pictures(tools: Tools, rules: Rules, plan: Plan, chunk: Chunk, start: Start) -> Ended:
-    """Where everything from the chunk's key frame on is garbage, the last picture before is sought from the start."""
-
-    def command(*, from_start: bool) -> list[str]:
-        return commands.video_chunk(
-            tools.ffmpeg,
-            plan,
-            chunk,
-            preset=rules.preset,
-            threads=rules.threads,
-            max_pixels=rules.max_pixels,
-            from_start=from_start,
+    """Where everything from the chunk's beginning on is garbage, the last picture before is sought and held."""
+    for bridge in Bridge:
+        ended = start(
+            commands.video_chunk(
+                tools.ffmpeg,
+                plan,
+                chunk,
+                preset=rules.preset,
+                threads=rules.threads,
+                max_pixels=rules.max_pixels,
+                bridge=bridge,
+            ),
+            bridge is Bridge.NONE,
         )
-
-    ended = start(command(from_start=False), True)
-    if chunk.first_frame and ended.status >= 0 and not _decoded(ended):
-        return start(command(from_start=True), False)
+        if ended.status < 0 or not chunk.first_frame or _filled(ended):
+            break
     return ended
 
 
-def _decoded(ended: Ended) -> bool:
-    """Whether the summary speaks of a picture that was decoded."""
-    return any(int(count) for count in DECODED.findall("\n".join(ended.stderr)))
+def _filled(ended: Ended) -> int | None:
+    """Grid frames that came of decoded pictures; None when the summary is missing."""
+    counts = FILLED.findall("\n".join(ended.stderr))
+    return int(counts[-1]) if counts else None
 
 
 def _seconds_of(on_seconds: Callable[[float], None]) -> Callable[[str], None]:
@@ -248,10 +250,10 @@ def _warnings(ended: Ended, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
     errors = sum(int(count) for count in ERRORS.findall(words))
     if errors:
         found.append(f"Chunk {chunk.number}: {errors} frames could not be decoded and were bridged.")
-    came = FILLED.findall(words)
-    if chunk.mode is Mode.GRID and plan.video and came:
+    came = _filled(ended)
+    if chunk.mode is Mode.GRID and plan.video and came is not None:
         wanted = min(plan.video.frames - chunk.first_frame, chunk.frames)
-        missing = float((wanted - int(came[-1])) / plan.grid.rate)
+        missing = float((wanted - came) / plan.grid.rate)
         if missing > LATE_SECONDS:
             found.append(f"Chunk {chunk.number}: its last {missing:.1f} s could not be read and stand still.")
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from appliance.adapters.ffmpeg import filters
+from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.domain.gaps import opened
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition, fitted
@@ -92,9 +93,9 @@ def video_chunk(
     preset: str,
     threads: int,
     max_pixels: int,
-    from_start: bool = False,
+    bridge: Bridge = Bridge.NONE,
 ) -> list[str]:
-    """One decode, all rungs: `{rung}.mp4` each in the working directory. `from_start`: without a seek."""
+    """One decode, all rungs: `{rung}.mp4` each in the working directory."""
     assert plan.video is not None
     command = [
         ffmpeg, "-hide_banner", "-nostdin", "-y",
@@ -103,11 +104,11 @@ def video_chunk(
         "-nostats", "-progress", "pipe:1",  # output time, to show progress and to notice a standstill
         *guarded_input(max_pixels),
         *_clock(plan),
-        *([] if from_start else _seek(plan, chunk)),
+        *(["-skip_frame", "nokey"] if bridge is Bridge.KEY else _seek(plan, chunk)),
         "-reinit_filter", "0",  # a new size in the middle is the graph's business: a new graph would begin again
         *_decoder(plan.video.decoder),
         "-i", f"file:{SOURCE}",
-        "-filter_complex", filters.video_graph(plan, chunk),
+        "-filter_complex", filters.video_graph(plan, chunk, bridge),
     ]  # fmt: skip
     for rung in plan.video.rungs:
         command += _rung(rung, plan.grid, chunk, preset, threads)

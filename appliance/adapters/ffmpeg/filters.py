@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Plan, Storyboard, VideoTrack
@@ -29,14 +31,24 @@ WAVE_SIZE = (1280, 720)
 WAVE_RATE = 2000
 
 
-def video_graph(plan: Plan, chunk: Chunk) -> str:
+class Bridge(Enum):
+    """What is shown in a chunk without a picture of its own, because everything in it is garbage."""
+
+    NONE = 0
+    #: The last picture after the chunk's seek point.
+    LAST = 1
+    #: The last key picture of all before the chunk.
+    KEY = 2
+
+
+def video_graph(plan: Plan, chunk: Chunk, bridge: Bridge = Bridge.NONE) -> str:
     """Decode → upright (ffmpeg does it) → progressive → on the grid → exact count → cascade of rungs, each labelled."""
     track = plan.video
     assert track is not None
     steps = [
         *_one_size(track),
         *([f"bwdif=mode=send_frame:parity={track.deinterlace}:deint=all"] if track.deinterlace else []),
-        *_on_the_grid(plan, chunk, track),
+        *_on_the_grid(plan, chunk, track, bridge),
         *(["premultiply=inplace=1"] if track.transparent else []),  # on black
         *_to_sdr(track),
     ]
@@ -59,7 +71,7 @@ def _moved(plan: Plan, start: int) -> str:
     return f"PTS-({start})" + "".join(f"-gte(PTS\\,{gap.at})*{gap.length}" for gap in plan.gaps)
 
 
-def _on_the_grid(plan: Plan, chunk: Chunk, track: VideoTrack) -> list[str]:
+def _on_the_grid(plan: Plan, chunk: Chunk, track: VideoTrack, bridge: Bridge) -> list[str]:
     """`chunk.frames` frames, the first of them the picture that is on screen at the chunk's start.
 
     Where the sound outlasts the picture the chunk may begin after the last frame; then the grid is begun at that frame
@@ -70,9 +82,18 @@ def _on_the_grid(plan: Plan, chunk: Chunk, track: VideoTrack) -> list[str]:
     start = chunk.first_frame - hold
     frame_ticks = GRID_TICKS * grid.rate_den // grid.rate_num
     offset = plan.origin_ticks + start * frame_ticks - frame_ticks // PHASE
+    clock = [f"settb=1/{GRID_TICKS}", f"setpts={_moved(plan, offset)}"]
+    if bridge is not Bridge.NONE:  # every grid frame since what was decoded, and on and on; `fps` alone ends there
+        return [
+            *clock,
+            f"fps=fps={grid.rate_num}/{grid.rate_den}:round=near",
+            "tpad=stop=-1:stop_mode=clone",
+            f"trim=start_pts={hold}",
+            "setpts=PTS-STARTPTS",
+            f"trim=end_frame={chunk.frames}",
+        ]
     return [
-        f"settb=1/{GRID_TICKS}",
-        f"setpts={_moved(plan, offset)}",
+        *clock,
         # start_time: frames before the chunk are dropped, but the last of them is held until the next one
         f"fps=fps={grid.rate_num}/{grid.rate_den}:start_time=0:round=near",
         # a decode that ends early is padded with its last picture
