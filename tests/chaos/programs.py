@@ -16,10 +16,11 @@ import yaml
 
 from appliance.adapters.ffmpeg import tools
 
-#: `cksum` over arguments and source is the key. Runs that leave files last a little, or no kill would ever meet one.
+#: The checksums of arguments and source are the key. Runs that leave files last a little, or no kill would ever meet one.
 SCRIPT = """#!/bin/sh
-key=$({{ printf '%s\\n' {name} "$@"; cat source; }} 2>/dev/null | cksum)
-kept={cache}/${{key% *}}-${{key#* }}
+sums=$(printf '%s\\n' {name} "$@" | cksum - source 2>/dev/null)
+of_source=${{sums#*-?}}
+kept={cache}/${{sums%% *}}-${{of_source%% *}}
 if [ ! -d "$kept" ] && [ -e source ] && [ -e {cache}/rehearsal ]; then
   new=$(mktemp -d {cache}/new.XXXXXX)
   cp -RL . "$new/files" && cd "$new/files" || exit 97

@@ -27,6 +27,7 @@ ENCODE: dict[str, Any] = {
     "gop_seconds": 1,
     "segment_seconds": 1,
     "chunk_seconds": 2,
+    "sprite_seconds": 0,
 }
 
 #: The fakes are shell scripts, which the cage would not let start anything.
