@@ -16,7 +16,7 @@ import yaml
 
 from appliance.adapters.ffmpeg import tools
 
-#: The checksums of arguments and source are the key. Runs that leave files last a little, or no kill would ever meet one.
+#: The checksums of arguments and source are the key. Runs that leave files last a little, so that kills meet some.
 SCRIPT = """#!/bin/sh
 sums=$(printf '%s\\n' {name} "$@" | cksum - source 2>/dev/null)
 of_source=${{sums#*-?}}
