@@ -17,7 +17,7 @@ from tests.adapters.postgres.battery import (
     refused,
     taken,
 )
-from tests.adapters.postgres.scene import BUILD, OBJECTS, PLAN, Scene, make_plan
+from tests.adapters.postgres.scene import BUILD, HELPER, OBJECTS, PLAN, Scene, make_plan
 
 
 def next_owner(scene: Scene, lease: Lease) -> Lease:
@@ -282,11 +282,31 @@ def only_a_running_video_with_the_same_ffmpeg_is_helped(scene: Scene) -> None:
 def a_video_of_ones_own_comes_first(scene: Scene) -> None:
     scene.cut()
     waiting = scene.submit()
-    assert scene.assist() is None
+    before = scene.admin("SELECT count(*) FROM video_chunk WHERE state = 'RUNNING'")
+    assert scene.chunks.help_wanted(BUILD)
+    assert scene.chunks.claim_assist(HELPER, uuid.uuid4(), BUILD) is None
+    assert scene.admin("SELECT count(*) FROM video_chunk WHERE state = 'RUNNING'") == before
     scene.hand(waiting, "run_after = now() + interval '9 s'")
     assert scene.assist() is not None
     scene.advance(9)
-    assert scene.assist() is None
+    assert scene.chunks.claim_assist(HELPER, uuid.uuid4(), BUILD) is None
+
+
+def help_is_wanted_where_a_plan_is_about_to_be_written(scene: Scene) -> None:
+    lease = scene.owned()
+    assert scene.chunks.help_wanted(BUILD)
+    scene.hand(lease.video_id, MARK)
+    assert not scene.chunks.help_wanted(BUILD)
+    scene.hand(lease.video_id, "cancel_requested_at = NULL, plan = 'first-plan'")
+    assert scene.chunks.help_wanted(BUILD)
+    scene.chunks.adopt(lease, make_plan("old-plan"), BUILD)
+    scene.chunks.adopt(lease, make_plan(chunks=1), BUILD)
+    taken(scene, lease)
+    assert not scene.chunks.help_wanted(BUILD)
+    scene.hand(lease.video_id, "plan = 'another-plan'")
+    assert scene.chunks.help_wanted(BUILD)
+    scene.hand(lease.video_id, "status = 'FAILED'")
+    assert not scene.chunks.help_wanted(BUILD)
 
 
 def f54_a_chunk_that_kills_assistants_is_left_to_its_owner(scene: Scene) -> None:

@@ -171,7 +171,11 @@ class Scene:
         return self.chunks.claim_chunk(lease, uuid.uuid4())
 
     def assist(self, build: str = BUILD) -> Assist | None:
-        return self.chunks.claim_assist(HELPER, uuid.uuid4(), build)
+        """Whoever asked before whether help is wanted was told the truth."""
+        wanted = self.chunks.help_wanted(build)
+        found = self.chunks.claim_assist(HELPER, uuid.uuid4(), build)
+        assert wanted == (found is not None)
+        return found
 
     def hand(self, video_id: int, assignments: str) -> None:
         """The platform, or a person with psql, writes the row and nothing else."""
