@@ -376,7 +376,8 @@ def _storyboard(
         return None
     lowest = video.rungs[-1]
     width, height = fitted(lowest.width, lowest.height, SPRITE_SHORT, SPRITE_LONG)
-    interval = max(1, round(grid.rate * Fraction(sprite_seconds)))
+    gops = max(1, round(grid.rate * Fraction(sprite_seconds) / grid.gop_frames))  # only key frames are looked at
+    interval = gops * grid.gop_frames
     whole = max(chunk.frames for chunk in chunks if chunk.mode is Mode.GRID)
     pictures = math.ceil(whole / interval)
     columns = min(SHEET_SIDE, math.isqrt(pictures - 1) + 1)

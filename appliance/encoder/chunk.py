@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.filters import Bridge
@@ -102,31 +103,28 @@ def encode(
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     limits = rules.limits(float(chunk.frames / plan.grid.rate))
+    silent = replace(limits, stall_seconds=limits.deadline_seconds)
     runs: list[Ended] = []
 
     def start(command: list[str], seen: bool = False) -> Ended:
         on_line = _seconds_of(on_seconds) if seen else None
-        ended = run(command, directory=directory, limits=limits, check=check, on_line=on_line)
+        bounds = limits if "-progress" in command else silent
+        ended = run(command, directory=directory, limits=bounds, check=check, on_line=on_line)
         runs.append(ended)
         return ended
+
+    def make(build: Callable[..., list[str]], *arguments: Any, **options: Any) -> Ended:
+        return start(build(tools.ffmpeg, *arguments, max_pixels=rules.max_pixels, **options))
 
     try:
         if chunk.mode is Mode.SOUND:
             ended = encode_sound(tools.ffmpeg, plan, rules.max_pixels, start)
         elif chunk.mode is Mode.TEXT:
-            ended = start(commands.text_chunk(tools.ffmpeg, plan, max_pixels=rules.max_pixels))
+            ended = make(commands.text_chunk, plan)
         else:
             ended = _encode_pictures(tools, rules, plan, chunk, start)
         _refuse_failure(ended, chunk)
-        extras = beside(
-            plan,
-            chunk,
-            directory,
-            target,
-            lambda rung, black: start(
-                commands.poster(tools.ffmpeg, rung, any_picture=black, max_pixels=rules.max_pixels)
-            ),
-        )
+        extras = beside(plan, chunk, directory, target, make)
         tracks = _PACKAGED[chunk.mode](plan, chunk, directory, target)
     finally:
         for name in [*(f"{track}.mp4" for track in plan.tracks), commands.EVEN_SOUND]:

@@ -13,28 +13,34 @@ from appliance.domain.plan import GRID_TICKS, Chunk, Mode, Plan
 from appliance.streams import webvtt
 from appliance.streams.segments import Extra, Kind
 
-#: Makes `poster.jpg` from what was encoded of a rung: of its key frames that are not black, or of any.
-MakePoster = Callable[[Rendition, bool], object]
+#: Runs what one of the builders in `commands` builds of these arguments, in the chunk's working directory.
+Make = Callable[..., object]
 
 
-def beside(plan: Plan, chunk: Chunk, directory: Path, target: Path, make_poster: MakePoster) -> tuple[Extra, ...]:
+def beside(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) -> tuple[Extra, ...]:
     """Move or make what belongs into `target`, from what the chunk's run left in `directory`."""
     if chunk.mode is Mode.TEXT:
         return _text(plan, directory, target)
     if chunk.mode is Mode.SOUND:
-        return () if plan.video else (_moved(directory / commands.POSTER, target, Kind.POSTER),)
-    sheets = _sheets(plan, chunk, directory, target)
+        if plan.video:
+            return ()
+        make(commands.wave)
+        return (_moved(directory / commands.POSTER, target, Kind.POSTER),)
+    sheets = _sheets(plan, chunk, directory, target, make)
     if chunk.first_frame:
         return sheets
     rung = _poster_rung(plan)
-    make_poster(rung, False)
+    make(commands.poster, rung, any_picture=False)
     if not (directory / commands.POSTER).exists():  # all of it is black
-        make_poster(rung, True)
+        make(commands.poster, rung, any_picture=True)
     return (*sheets, _moved(directory / commands.POSTER, target, Kind.POSTER))
 
 
-def _sheets(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[Extra, ...]:
-    numbers = range(1, plan.storyboard.sheets(chunk) + 1 if plan.storyboard else 1)
+def _sheets(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) -> tuple[Extra, ...]:
+    if plan.video is None or plan.storyboard is None:
+        return ()
+    make(commands.sprites, plan.video.rungs[-1], plan.storyboard, plan.grid.gop_frames)
+    numbers = range(1, plan.storyboard.sheets(chunk) + 1)
     return tuple(_moved(directory / f"sprite_{number:05d}.jpg", target, Kind.SPRITE) for number in numbers)
 
 

@@ -37,7 +37,7 @@ def test_each_chunk_has_its_sheets_and_the_first_a_poster(tmp_path: Path) -> Non
         for column, at in enumerate(seconds):
             shown = gray(sheet, f"crop=iw/2:ih:{column}*iw/2:0,scale=1:1:flags=area")[0]
             assert abs(shown - 30 * (at or 0) * 255 / 219) < 5, (chunk, column)
-    assert gray(only(media, "1-*/poster.jpg"), "scale=1:1:flags=area")[0] > 20  # not the black second
+    assert gray(only(media, "1-*/poster.jpg"), "scale=1:1:flags=area")[0] > 10  # not the black second
 
 
 def test_a_black_recording_has_a_black_poster(tmp_path: Path) -> None:

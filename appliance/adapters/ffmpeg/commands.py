@@ -9,7 +9,7 @@ from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.domain.gaps import opened
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition, fitted
-from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan
+from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan, Storyboard
 
 #: The source's name in the job's private directory: never the user's.
 SOURCE = "source"
@@ -112,8 +112,6 @@ def video_chunk(
     ]  # fmt: skip
     for rung in plan.video.rungs:
         command += _rung(rung, plan.grid, chunk, preset, threads)
-    if plan.storyboard:
-        command += ["-map", f"[{filters.SPRITES}]", "-fps_mode", "passthrough", *_jpeg("5"), "sprite_%05d.jpg"]
     return command
 
 
@@ -125,18 +123,45 @@ def _jpeg(quality: str) -> list[str]:
     ]  # fmt: skip
 
 
+# Pictures are made of what was just encoded: of its key frames alone, which costs next to nothing. A branch of the
+# encode's own graph would cost its progress: ffmpeg reports none before every output has begun.
+
+
+def sprites(ffmpeg: str, rung: Rendition, board: Storyboard, gop: int, *, max_pixels: int) -> list[str]:
+    """The storyboard's sheets of one chunk: `sprite_00001.jpg`, … in the working directory."""
+    graph = filters.sprites(board, gop)
+    return [*_key_frames(ffmpeg, rung, max_pixels), "-vf", graph, *_jpeg("5"), "sprite_%05d.jpg"]
+
+
 def poster(ffmpeg: str, rung: Rendition, *, any_picture: bool, max_pixels: int) -> list[str]:
-    """One picture of what was just encoded, from its key frames: `poster.jpg` in the working directory."""
+    """One picture that stands for all: `poster.jpg` in the working directory."""
     size = fitted(rung.width, rung.height, POSTER_SHORT, POSTER_LONG)
+    graph = filters.poster(*size, any_picture=any_picture)
+    return [*_key_frames(ffmpeg, rung, max_pixels), "-vf", graph, *_one_picture()]
+
+
+def wave(ffmpeg: str, *, max_pixels: int) -> list[str]:
+    """The encoded sound as a picture: `poster.jpg` in the working directory."""
     return [
         ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "error",
         *guarded_input(max_pixels),
-        "-skip_frame", "nokey",  # a picture every GOP is choice enough
-        "-i", f"file:{rung.name}.mp4",
-        "-vf", filters.poster(*size, any_picture=any_picture),
-        "-frames:v", "1",
-        *_jpeg("3"), "-update", "1", POSTER,
+        "-i", "file:audio.mp4",
+        "-filter_complex", filters.WAVE, *_one_picture(),
     ]  # fmt: skip
+
+
+def _key_frames(ffmpeg: str, rung: Rendition, max_pixels: int) -> list[str]:
+    return [
+        ffmpeg, "-hide_banner", "-nostdin", "-y", "-v", "error",
+        *guarded_input(max_pixels),
+        "-skip_frame", "nokey",
+        "-i", f"file:{rung.name}.mp4",
+        "-fps_mode", "passthrough",
+    ]  # fmt: skip
+
+
+def _one_picture() -> list[str]:
+    return ["-frames:v", "1", *_jpeg("3"), "-update", "1", POSTER]
 
 
 def _clock(plan: Plan) -> list[str]:
@@ -194,7 +219,6 @@ def audio_chunk(
         "-c:a", "aac", "-b:a", str(plan.audio.bitrate),
         *_fragmented(),
         "file:audio.mp4",
-        *([] if plan.video else ["-map", "[wave]", "-frames:v", "1", *_jpeg("3"), "-update", "1", POSTER]),
     ]  # fmt: skip
 
 

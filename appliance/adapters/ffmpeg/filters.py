@@ -17,18 +17,19 @@ AUDIO_SLACK = 1
 STEREO = f"aresample={AUDIO_RATE},aformat=sample_fmts=s16:channel_layouts=stereo"
 #: Loudness and true peak (one `loudnorm` pass takes ten times as long); only its summary is wanted.
 METER = "ebur128=peak=true:framelog=quiet"
-#: The storyboard's branch ends in this pad.
-SPRITES = "sprites"
 #: JPEG knows only full-range BT.601 (JFIF); the rungs are BT.709.
 JPEG_COLOURS = "in_color_matrix=bt709:out_color_matrix=bt601:out_range=pc"
 #: A picture with this share (percent) of nearly black pixels stands for nothing.
 BLACK_SHARE = 98
 #: Key frames among which a poster is sought; they wait in memory.
 POSTER_CANDIDATES = 30
-#: The sound of an audio-only recording as a picture.
-WAVE_SIZE = (1280, 720)
-#: Samples a second of the drawn envelope: it waits in memory, and an hour at 48 kHz would be a third of a gigabyte.
-WAVE_RATE = 2000
+#: The envelope of a sound on a dark ground. At 2000 samples a second, because all of it waits in memory: an hour at
+#: 48 kHz would be a third of a gigabyte.
+WAVE = (
+    "aformat=channel_layouts=mono,aresample=2000,asetnsamples=2000,"
+    "showwavespic=s=1280x720:colors=0x9ecbff:draw=full:scale=sqrt,"
+    "format=rgb24,lutrgb=r=max(val\\,24):g=max(val\\,32):b=max(val\\,46),scale=out_color_matrix=bt601:out_range=pc"
+)
 
 
 class Bridge(Enum):
@@ -52,7 +53,7 @@ def video_graph(plan: Plan, chunk: Chunk, bridge: Bridge = Bridge.NONE) -> str:
         *(["premultiply=inplace=1"] if track.transparent else []),  # on black
         *_to_sdr(track),
     ]
-    return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track, plan.storyboard)
+    return f"[0:{track.stream_index}]" + ",".join(steps) + "," + _cascade(track)
 
 
 def _one_size(track: VideoTrack) -> list[str]:
@@ -117,16 +118,14 @@ def _to_sdr(track: VideoTrack) -> list[str]:
     ]
 
 
-def _cascade(track: VideoTrack, board: Storyboard | None) -> str:
+def _cascade(track: VideoTrack) -> str:
     """Each rung is scaled from the one above it: less work than from the source, and measured no worse."""
     first, *rest = track.rungs
     parts = [",".join([*_scale_top(track, first), *_fan_out(first, 0, rest)])]
     for number, rung in enumerate(rest, start=1):
         scale = f"[s{number}]scale={rung.width}:{rung.height}:flags=bicubic,setsar=1"
         parts.append(",".join([scale, *_fan_out(rung, number, rest[number:])]))
-    if board is None:
-        return ";".join(parts) + f",null[{track.rungs[-1].name}]"
-    return ";".join(parts) + f",split=2[{track.rungs[-1].name}][b];[b]{_sprites(board)}"
+    return ";".join(parts)
 
 
 def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
@@ -144,14 +143,14 @@ def _scale_top(track: VideoTrack, rung: Rendition) -> list[str]:
 
 
 def _fan_out(rung: Rendition, number: int, below: list[Rendition]) -> list[str]:
-    return [f"split=2[{rung.name}][s{number + 1}]"] if below else []
+    return [f"split=2[{rung.name}][s{number + 1}]"] if below else [f"null[{rung.name}]"]
 
 
-def _sprites(board: Storyboard) -> str:
-    """Sheets of small pictures; the branch costs a scaling every `interval_frames`."""
+def sprites(board: Storyboard, gop: int) -> str:
+    """Of the key frames every so many, small, in sheets."""
     return (
-        f"select=not(mod(n\\,{board.interval_frames})),"
-        f"scale={board.width}:{board.height}:flags=bicubic:{JPEG_COLOURS},tile={board.columns}x{board.rows}[{SPRITES}]"
+        f"select=not(mod(n\\,{board.interval_frames // gop})),"
+        f"scale={board.width}:{board.height}:flags=bicubic:{JPEG_COLOURS},tile={board.columns}x{board.rows}"
     )
 
 
@@ -169,7 +168,7 @@ def audio_graph(plan: Plan, change: Correction | None) -> str:
     """Sound from output time 0, as loud as wanted, cut or padded to exactly the plan's AAC frames."""
     samples = plan.audio_frames * AAC_FRAME_SAMPLES
     steps = [*_sound(plan), *_louder(change), "apad", f"atrim=end_sample={samples}"]
-    return ",".join(steps) + ("[audio]" if plan.video else f",asplit=2[audio][w];[w]{_wave()}")
+    return ",".join(steps) + "[audio]"
 
 
 def loudness_graph(plan: Plan) -> str:
@@ -198,13 +197,3 @@ def _louder(change: Correction | None) -> list[str]:
         # latency: the limiter looks ahead, and the sound must not come later than the picture
         steps.append(f"alimiter=limit={10 ** (change.ceiling_db / 20):.4f}:level=false:latency=1")
     return steps
-
-
-def _wave() -> str:
-    """The envelope of the whole sound on a dark ground, as one picture."""
-    width, height = WAVE_SIZE
-    return (
-        f"aformat=channel_layouts=mono,aresample={WAVE_RATE},asetnsamples={WAVE_RATE},"
-        f"showwavespic=s={width}x{height}:colors=0x9ecbff:draw=full:scale=sqrt,"
-        f"format=rgb24,lutrgb=r=max(val\\,24):g=max(val\\,32):b=max(val\\,46),scale=out_color_matrix=bt601:out_range=pc[wave]"
-    )

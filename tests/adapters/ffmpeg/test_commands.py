@@ -43,14 +43,11 @@ def test_a_video_chunk(plan: Plan) -> None:
         "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1800,"
         "scale=1280:720:flags=bicubic+accurate_rnd:in_color_matrix=bt709:out_color_matrix=bt709:out_range=tv,"
         "format=yuv420p,setsar=1,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,"
-        "split=2[720p][s1];[s1]scale=854:480:flags=bicubic,setsar=1,split=2[480p][b];"
-        "[b]select=not(mod(n\\,300)),scale=256:144:flags=bicubic:in_color_matrix=bt709:out_color_matrix=bt601:"
-        "out_range=pc,tile=3x2[sprites]'"
+        "split=2[720p][s1];[s1]scale=854:480:flags=bicubic,setsar=1,null[480p]'"
         " -map [720p] -c:v libx264 -preset veryfast -profile:v high -crf 23 -maxrate 2200000 -bufsize 4400000"
         f" {x264} {FRAGMENTS} -video_track_timescale 30000 file:720p.mp4"
         " -map [480p] -c:v libx264 -preset veryfast -profile:v high -crf 24 -maxrate 1000000 -bufsize 2000000"
         f" {x264} {FRAGMENTS} -video_track_timescale 30000 file:480p.mp4"
-        " -map [sprites] -fps_mode passthrough -map_metadata -1 -bitexact -c:v mjpeg -q:v 5 -f image2 sprite_%05d.jpg"
     )
 
 
@@ -83,7 +80,18 @@ def test_f45_every_call_is_guarded(plan: Plan) -> None:
         assert GUARDS in before_input
         assert call[call.index("-i") + 1] == "file:source"
     assert plan.video is not None
-    assert GUARDS in " ".join(commands.poster("ffmpeg", plan.video.rungs[0], any_picture=True, max_pixels=1_000_000))
+    assert plan.storyboard is not None
+    top = plan.video.rungs[0]
+    for call in (
+        commands.poster("ffmpeg", top, any_picture=True, max_pixels=1_000_000),
+        commands.sprites("ffmpeg", top, plan.storyboard, 60, max_pixels=1_000_000),
+        commands.wave("ffmpeg", max_pixels=1_000_000),
+        commands.loudness("ffmpeg", plan, max_pixels=1_000_000),
+        commands.loudness_of_encoded("ffmpeg", max_pixels=1_000_000),
+        commands.even_sound("ffmpeg", plan, max_pixels=1_000_000),
+        commands.scan("ffmpeg", 1_000_000, 0, 10.0),
+    ):
+        assert GUARDS in " ".join(call)
     forbidden = {"hls", "concat", "sdp", "dash", "image2", "rtsp", "lavfi", "ffmetadata", "srt"}
     assert not forbidden & set(commands.FORMATS.split(","))
 
