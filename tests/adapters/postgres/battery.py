@@ -475,8 +475,8 @@ def what_is_not_processing_never_expires(scene: Scene) -> None:
     assert scene.seen(lease.video_id) == before
 
 
-def held_rows(scene: Scene, *leases: Lease) -> list[Held]:
-    wanted = {lease.video_id for lease in leases}
+def held_rows(scene: Scene, *leases: Lease | int) -> list[Held]:
+    wanted = {lease.video_id if isinstance(lease, Lease) else lease for lease in leases}
     return [held for held in scene.sweeps.processing_page(0, 99) if held.video_id in wanted]
 
 
