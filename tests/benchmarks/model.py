@@ -66,15 +66,9 @@ def stage() -> Iterator[Scene]:
         stack.stop()
 
 
-def report(
-    bound: tuple[int, ...], explored: Explored, needed: int, guards: int, seconds: float, *, as_json: bool
-) -> None:
-    figures: dict[str, Any] = {
-        **dict(zip(NAMES, bound, strict=True)),
-        "states": explored.states,
-        "steps": explored.steps,
-    }
-    figures |= {"deepest": explored.deepest, "guards": guards, "guards_needed": needed, "seconds": round(seconds, 1)}
+def report(bound: tuple[int, ...], explored: Explored, more: dict[str, float], *, as_json: bool) -> None:
+    figures: dict[str, Any] = dict(zip(NAMES, bound, strict=True))
+    figures |= {"states": explored.states, "steps": explored.steps, "deepest": explored.deepest, **more}
     violation = explored.violation
     if as_json:
         figures["violation"] = violation and {"invariant": violation.invariant, "story": violation.story}

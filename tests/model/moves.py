@@ -144,7 +144,7 @@ def _redo(world: World, has: Guards, index: int, worker: Worker, cost: int) -> I
     after, kept = sql.redo(world, has, worker.token, 0)
     next_step = worker._replace(view=(), redoing=False) if kept else IDLE
     yield ("redo", index, 0), cost, _be(after, index, next_step)
-    if cost:
+    if cost and kept:
         yield ("unanswered", "redo", index, 0), 1, _be(after, index, worker._replace(view=(), redoing=True))
 
 
