@@ -23,7 +23,7 @@ from tests.model.replay import walked
 from tests.model.state import first
 
 #: workers, chunks, plans, messages that the queue holds, faults.
-BOUNDS = [(2, 2, 1, 1, 1), (2, 1, 2, 0, 2), (2, 2, 2, 2, 1), (1, 1, 2, 1, 3)]
+BOUNDS = [(2, 2, 1, 1, 1), (2, 1, 2, 0, 2), (2, 2, 2, 2, 1)]
 NAMES = ("workers", "chunks", "plans", "room", "budget")
 
 
