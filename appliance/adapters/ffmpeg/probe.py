@@ -86,7 +86,7 @@ class Probe:
         video = ask.first_decodable("video", described, packets)
         audio = ask.first_decodable("audio", described, packets)
         if video is None and audio is None:
-            raise _nothing_decodes(described)
+            raise _nothing_decodes(described, no_decoder=ask.no_decoder)
         picture = _video(video, packets, described, ask) if video else None
         source = Source(
             container=described["format"].get("format_name", ""),
@@ -127,6 +127,8 @@ class _Asker:
     warnings: list[str] = field(default_factory=list)
     #: The file's clock jumps back; ffmpeg has to make one clock of it.
     continuous: bool = False
+    #: A stream is in a codec that this build of ffmpeg does not know.
+    no_decoder: bool = False
     #: What the trial decode of each stream's first picture showed, by stream.
     pictures: dict[int, Picture] = field(default_factory=dict)
 
@@ -230,6 +232,7 @@ class _Asker:
         picture = first_picture(ended.stderr) if kind == "v" else None
         if picture:
             self.pictures[stream["index"]] = picture
+        self.no_decoder |= any("no decoder found" in line for line in ended.stderr)
         return bool(checksums)
 
     def fields(self, stream: _Fields, length_seconds: Fraction) -> str:
@@ -280,12 +283,12 @@ def _decoder(stream: _Fields) -> str:
     return LIBVPX.get(stream.get("codec_name", ""), "") if transparent else ""
 
 
-def _nothing_decodes(described: _Fields) -> SourceRejected:
+def _nothing_decodes(described: _Fields, *, no_decoder: bool) -> SourceRejected:
     kinds = {stream.get("codec_type") for stream in described["streams"]}
     codecs = sorted({stream["codec_name"] for stream in described["streams"] if stream.get("codec_name")})
     if not kinds & {"video", "audio"}:
         return SourceRejected("The file holds neither picture nor sound.", code="no_media_stream", hint=NEXT_STEP)
-    if not codecs or "unknown" in codecs or None in (s.get("codec_name") for s in described["streams"]):
+    if no_decoder or not codecs or "unknown" in codecs or None in (s.get("codec_name") for s in described["streams"]):
         return SourceRejected("The file uses a codec that cannot be decoded here.", code="unsupported", hint=NEXT_STEP)
     return SourceRejected(
         f"Not one frame of the file can be decoded ({', '.join(codecs)}).", code="corrupt", hint=NEXT_STEP
