@@ -186,7 +186,9 @@ def _seek(plan: Plan, chunk: Chunk) -> list[str]:
 
 
 def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) -> list[str]:
-    gop = str(grid.gop_frames)
+    gop, count = str(grid.gop_frames), filters.encoded_frames(grid, chunk)
+    # the next chunk begins with an IDR: the packets before it are this chunk's, in any order
+    beyond = ["-bsf:v", f"noise=drop=gte(n\\,{chunk.frames})"] if count > chunk.frames else []
     return [
         "-map", f"[{rung.name}]",
         "-c:v", "libx264", "-preset", preset, "-profile:v", "high",
@@ -194,7 +196,7 @@ def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) 
         "-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-flags", "+cgop",  # an IDR exactly every GOP
         "-bf", "3", "-threads", str(threads),
         "-x264-params", "force-cfr=1:stitchable=1",  # no rate games with frame times; equal headers
-        "-frames:v", str(chunk.frames),
+        "-frames:v", str(count), *beyond,
         "-fps_mode", "passthrough",  # the graph has put the frames on the grid already
         "-enc_time_base", f"{grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264
         *_fragmented(),

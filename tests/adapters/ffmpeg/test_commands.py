@@ -33,14 +33,15 @@ def test_a_video_chunk(plan: Plan) -> None:
     command = commands.video_chunk("ffmpeg", plan, plan.chunk(2), preset="veryfast", threads=1, max_pixels=1_000_000)
     x264 = (
         "-g 60 -keyint_min 60 -sc_threshold 0 -flags +cgop -bf 3 -threads 1"
-        " -x264-params force-cfr=1:stitchable=1 -frames:v 1800 -fps_mode passthrough -enc_time_base 1001:30000"
+        " -x264-params force-cfr=1:stitchable=1 -frames:v 1816 -bsf:v 'noise=drop=gte(n\\,1800)'"
+        " -fps_mode passthrough -enc_time_base 1001:30000"
     )
     assert command == shlex.split(
         f"ffmpeg -hide_banner -nostdin -y -v verbose -max_error_rate 1 -nostats -progress pipe:1 {GUARDS} -copyts"
         " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -reinit_filter 0 -i file:source -filter_complex"
         " '[0:0]scale=1280:720:force_original_aspect_ratio=decrease,pad=1280:720:-1:-1:eval=frame,"
         "settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
-        "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1800,"
+        "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1816,"
         "scale=1280:720:flags=bicubic+accurate_rnd:in_color_matrix=bt709:out_color_matrix=bt709:out_range=tv,"
         "format=yuv420p,setsar=1,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,"
         "split=2[720p][s1];[s1]scale=854:480:flags=bicubic,setsar=1,null[480p]'"
@@ -49,6 +50,13 @@ def test_a_video_chunk(plan: Plan) -> None:
         " -map [480p] -c:v libx264 -preset veryfast -profile:v high -crf 24 -maxrate 1000000 -bufsize 2000000"
         f" {x264} {FRAGMENTS} -video_track_timescale 30000 file:480p.mp4"
     )
+
+
+def test_the_last_chunk_ends_where_the_recording_does(plan: Plan) -> None:
+    last = plan.chunks[-1]
+    command = commands.video_chunk("ffmpeg", plan, last, preset="veryfast", threads=1, max_pixels=1_000_000)
+    assert command[command.index("-frames:v") + 1] == str(last.frames)
+    assert "-bsf:v" not in command
 
 
 def test_the_audio_chunk(plan: Plan) -> None:
@@ -113,4 +121,4 @@ def test_where_the_sound_outlasts_the_picture_the_last_one_is_held() -> None:
     plan = plan_of(Source("mov", video(30, 10), audio(130)))
     graph = filters.video_graph(plan, plan.chunk(2))
     # chunk 2 begins at frame 1800; the picture's last frame is 299
-    assert "trim=start_frame=1501:end_frame=3301" in graph
+    assert "trim=start_frame=1501:end_frame=3317" in graph
