@@ -47,6 +47,8 @@ def run(
 ) -> dict[str, Any]:
     # Crashes in a row back off for up to a minute by default; here they are the subject.
     changes: dict[str, Any] = {**fleet.REAL, "pool": {"encoders": 2, "backoff_cap_seconds": 2}}
+    # Kills may come faster than chunks are finished: the video is not to be given up for that.
+    changes["lease"] = {**changes.get("lease", {}), "max_losses": options.kills + 1}
     changes["encode"] = {"chunk_seconds": max(6, 6 * round(options.minutes * 60 / (3 * options.kills) / 6))}
     patience = fleet.PATIENCE_FACTOR * 60 * options.minutes
     killed: list[dict[str, Any]] = []
