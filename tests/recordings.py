@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import tools
@@ -26,7 +27,9 @@ def numbered(
 ) -> Path:
     """A recording whose frame n shows n as BITS bars. `rate` and `sound` as ffmpeg takes them (`30000/1001`)."""
     width, height = size
-    heard = ["-f", "lavfi", "-i", sound, "-shortest", "-c:a", "aac"] if audio else []
+    # -t, not -shortest: how much of an endless sound that lets through depends on the machine's load
+    seconds = float(frames / Fraction(rate))
+    heard = ["-f", "lavfi", "-t", f"{seconds:.6f}", "-i", sound, "-c:a", "aac"] if audio else []
     command = [
         *[tools.find().ffmpeg, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray"],
         *["-s", f"{width}x{height}", "-r", rate, "-i", "pipe:0", *heard],

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
-import sys
-
 from tests.adapters.postgres.scene import Scene
 from tests.model.replay import STATEMENTS, walked
 
 WALKS = 60
+#: The suite walks the same ways every time; `bench model --seed` walks others.
+SEED = 1670536267
 
 
 def test_walks_through_the_model_are_walks_through_the_rows(dsn) -> None:
-    seed = random.SystemRandom().randrange(2**32)
     scene = Scene(dsn)
     try:
-        took = walked(scene, seed, WALKS)
+        took = walked(scene, SEED, WALKS)
     finally:
         scene.close()
-    sys.stdout.write(f"seed {seed}: {WALKS} walks of {took.total()} steps\n")
     assert took.total() > 10 * WALKS
     assert STATEMENTS - set(took) == set()

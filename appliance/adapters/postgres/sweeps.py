@@ -72,7 +72,8 @@ class Sweeps:
         rows = self._database.run("win_tick", table=self._database.table, host=host, tick_seconds=tick_seconds)
         if not rows:
             raise Unavailable("postgres", "The tick's row is missing.", hint="Run `video-appliance migrate`.")
-        return Tick(**rows[0])
+        (row,) = rows
+        return Tick(**row)
 
     def reclaim_expired(self, limit: int) -> list[Reclaimed]:
         """Take at most `limit` rows whose lease ended or never had an end."""

@@ -49,7 +49,11 @@ CODED = ("-c:v", "libx264", "-preset", "ultrafast", "-flags", "+ilme+ildct", "-x
         (WOVEN.format("tff"), CODED, "tff"),
         (WOVEN.format("prog"), ("-c:v", "libx264", "-preset", "ultrafast"), "tff"),
         ("mandelbrot=s=320x180:r=25,trim=duration=3,scroll=h=0.01:v=0.01,setfield=tff", CODED, ""),
-        ("mandelbrot=s=320x180:r=25,trim=duration=3,scroll=h=0.01:v=0.01", ("-c:v", "libx264", "-preset", "ultrafast"), ""),
+        (
+            "mandelbrot=s=320x180:r=25,trim=duration=3,scroll=h=0.01:v=0.01",
+            ("-c:v", "libx264", "-preset", "ultrafast"),
+            "",
+        ),
     ],
     ids=["interlaced", "interlaced, flagged whole", "whole, flagged interlaced", "whole"],
 )
