@@ -80,6 +80,15 @@ class Assistant:
         self._help(found)
         return 0.0
 
+    def wanted(self) -> bool:
+        """Whether there may be a chunk to help with: asked while nothing else is to do."""
+        if time.monotonic() < self._rest_until:
+            return False
+        try:
+            return self._chunks.help_wanted(self._workshop.tools.build)
+        except Unavailable:
+            return False  # seen and said by whoever needs the database
+
     def _forget(self, token: uuid.UUID) -> None:
         """Nobody knows whether the claim took a chunk. If it did, that chunk goes back."""
         try:

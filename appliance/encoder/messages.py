@@ -5,6 +5,7 @@ Nothing here raises: SQS is a doorbell, and an encoder does without one.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +21,7 @@ from appliance.domain.video import Lease
 from appliance.encoder.drain import Drain
 from appliance.encoder.outage import Outage
 from appliance.encoder.parent import Parent
-from appliance.encoder.poll import interruptible
+from appliance.encoder.poll import Poll
 from appliance.encoder.visibility import hidden
 
 #: The longest poll without fast-ack, for a drain waits for its end.
@@ -41,6 +42,8 @@ class Messages:
         self._log = structlog.get_logger()
         self._outage = Outage("sqs", longest_wait_seconds=settings.poll_seconds)
         self._receive_at = 0.0
+        #: Begun and not answered when we left it.
+        self._poll: Poll[Received | None] | None = None
         self.fast_ack = settings.fast_ack
 
     @property
@@ -48,16 +51,23 @@ class Messages:
         """How long SQS is left alone after a call without an answer."""
         return max(0.0, self._receive_at - time.monotonic())
 
-    def receive(self, longest_seconds: float) -> Received | None:
+    def receive(self, longest_seconds: float, distracted: Callable[[], bool]) -> Received | None:
         """One message, or None after an empty poll of so many seconds at most; None at once while SQS is left alone.
 
-        With fast-ack a SIGTERM ends the poll. Without, its end is waited for: a message must be made visible again.
+        With fast-ack the poll goes on by itself at a SIGTERM, or once we are `distracted`; then it is come back to.
+        Without, its end is waited for: a message must be made visible again.
         """
         if self.due_seconds:
             return None
-        call = partial(self._doorbell.receive, min(longest_seconds, self._wait_seconds))
+        limit = longest_seconds if self._poll else math.inf
+        poll = self._poll or Poll(partial(self._doorbell.receive, min(longest_seconds, self._wait_seconds)))
+        leaving = distracted if self.fast_ack else lambda: False
+        if not poll.answered(self._drain, self._parent, leave=self.fast_ack, seconds=limit, distracted=leaving):
+            self._poll = poll
+            return None
+        self._poll = None
         try:
-            received = interruptible(call, self._drain, self._parent, leave=self.fast_ack)
+            received = poll.take()
         except Unavailable as error:
             self._failed(error)
             return None

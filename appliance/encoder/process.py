@@ -5,6 +5,7 @@ Whatever a message says, the row decides, and the end of a job is in the row bef
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import uuid
@@ -35,6 +36,7 @@ from appliance.domain.events import EXIT_DONE, EXIT_HEARTBEAT, Booted, Claimed, 
 from appliance.domain.message import Message, Outcome, Settlement, settle
 from appliance.domain.retry import JITTER, Decision, decide
 from appliance.domain.video import ClaimMiss, Lease, Status, Worker
+from appliance.encoder.assist import Assistant
 from appliance.encoder.database import FRESH_SECONDS, Access
 from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat
@@ -46,8 +48,6 @@ from appliance.encoder.workspace import Workspace
 from appliance.log import job_fields
 
 Work = Callable[[Job], Published]
-#: Helps with one chunk, if one waits; returns how long nobody needs to look for another.
-Assist = Callable[[], float]
 Receipt = dict[str, Any]
 
 #: A job that another dependency or this host's disk refused is due again after this.
@@ -71,7 +71,7 @@ Write = Callable[[Receipt], Ended]
 
 
 class Encoder:
-    """`work` turns a claimed video into a published stream, `assist` helps with somebody else's.
+    """`work` turns a claimed video into a published stream, `assist` helps with somebody else's; None helps nobody.
 
     Every other argument belongs to this thread alone.
     """
@@ -90,7 +90,7 @@ class Encoder:
         parent: Parent,
         drain: Drain,
         work: Work,
-        assist: Assist,
+        assist: Assistant | None,
     ) -> None:
         self._worker = worker
         self._max_attempts = max_attempts
@@ -116,7 +116,7 @@ class Encoder:
             self._parent.alive()
             if not (self._access.answers() and self._admits()):
                 self._drain.wait(FRESH_SECONDS)
-            elif received := self._messages.receive(self._poll_seconds):
+            elif received := self._messages.receive(self._poll_seconds, self._distracted):
                 self._on_message(received)
             elif not self._drain.asked and self._admits():
                 self._on_silence()
@@ -146,7 +146,11 @@ class Encoder:
             if ended is not None:
                 self._finish(ended, None)
         if ended is None:
-            self._poll_seconds = self._assist()
+            self._poll_seconds = self._assist() if self._assist else math.inf
+
+    def _distracted(self) -> bool:
+        """A chunk that wants help is not kept waiting for the end of a long poll."""
+        return bool(self._assist and self._assist.wanted())
 
     def _hand_back(self, received: Received) -> None:
         """Not for us: with fast-ack it is left to come back by itself, for visibility is never touched there (F37)."""

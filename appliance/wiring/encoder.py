@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import sys
@@ -27,7 +26,7 @@ from appliance.encoder.heartbeat import Heartbeat, Rhythm
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent, die_with_parent
 from appliance.encoder.pipeline import Layout
-from appliance.encoder.process import Assist, Encoder, Work
+from appliance.encoder.process import Encoder, Work
 from appliance.encoder.sources import Cache, Sources
 from appliance.encoder.workspace import Workspace
 from appliance.wiring import adapters, engine
@@ -88,7 +87,9 @@ def build(config: Config, slot: int, parent: Parent, drain: Drain, work: Work | 
     )
     mine: dict[str, Any] = {"worker": worker(slot), "access": access, "heartbeat": heartbeat}
     mine |= {"parent": parent, "drain": drain}
-    crafts = (work, _idle) if work else _crafts(config, adapters.chunks(config, connection), workspace, cache, mine)
+    crafts: tuple[Work, Assistant | None] = (
+        (work, None) if work else _crafts(config, adapters.chunks(config, connection), workspace, cache, mine)
+    )
     return Encoder(
         max_attempts=config.lease.max_attempts,
         leases=adapters.leases(config, connection, wait=drain.wait),
@@ -118,13 +119,9 @@ def worker(slot: int) -> Worker:
     return Worker(host, host[: NAME_CHARACTERS - len(place)] + place)
 
 
-def _idle() -> float:
-    return math.inf
-
-
 def _crafts(
     config: Config, chunks: Chunks, workspace: Workspace, cache: Cache, mine: dict[str, Any]
-) -> tuple[Work, Assist]:
+) -> tuple[Work, Assistant]:
     """One's own videos and others' chunks, with the same tools. Raises ConfigError when there is no usable ffmpeg."""
     found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
     workshop = engine.workshop(config, found, adapters.storage(config), chunks)

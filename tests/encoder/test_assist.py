@@ -25,6 +25,7 @@ from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.video import Lease, Worker
 from appliance.encoder import assist
+from appliance.encoder.assist import Assistant
 from appliance.encoder.drain import Drain
 from appliance.local.aws import Aws
 from appliance.streams.segments import ChunkObjects
@@ -49,7 +50,7 @@ class Scene:
     leases: Leases
     chunks: Chunks
     storage: S3
-    assistant: Callable[[], float]
+    assistant: Assistant
     listener: Listener
     drain: Drain
 
@@ -82,6 +83,7 @@ def scene(world: World, bucket: str, aws: Aws, recording: Path) -> Iterator[Scen
     listener, drain = Listener(), Drain(20.0)
     Path(world.config.workspace.directory).mkdir()
     encoder = build(world.config, 1, listener.parent, drain)
+    assert encoder._assist is not None
     yield Scene(world, lease, plan, leases, chunks, storage, encoder._assist, listener, drain)
     database.close()
     drain.close()
@@ -135,7 +137,9 @@ def test_it_helps_nobody_while_a_video_waits_and_looks_again_soon(scene: Scene) 
 
 
 def test_without_a_chunk_to_help_with_it_lets_the_queue_be_polled_for_long(scene: Scene) -> None:
+    assert scene.assistant.wanted()
     scene.leases.cancelled(scene.lease, receipt={})
+    assert not scene.assistant.wanted()
     assert scene.assistant() == math.inf
 
 
@@ -227,6 +231,7 @@ def test_a_chunk_that_fails_in_assistants_is_left_to_its_owner(scene: Scene, pla
         scene.assistant()
         assert scene.states()[0] == ("TODO", losses)
         assert scene.assistant() == math.inf  # it rests: what is wrong may be this host
+        assert not scene.assistant.wanted()
         scene.assistant._rest_until = -math.inf
     scene.assistant()
     assert [losses for _, losses in scene.states()] == [MAX_ASSISTANTS, 1, 0]
