@@ -1,5 +1,6 @@
 // A page for each player. Each sets `window.problems`, to which anything that goes wrong is added, `window.rungs()`,
 // the [width, height] of each rung that the player may choose from, and starts with everything buffered that it may buffer.
+// `window.ready()`, where a page sets it, says whether the player has finished to load.
 //
 // A playhead that rests on data is a busy machine, not a fault; so the players' own clocks for that are off. What they
 // would jump over is a hole: hls.js and shaka report it, dash.js stops at it and watch.mjs sees that.
@@ -28,7 +29,10 @@ const SHAKA = `
     streaming: { bufferingGoal: buffer, bufferBehind: buffer, stallEnabled: false, retryParameters: { maxAttempts: 1 } },
   });
   window.rungs = () => player.getVariantTracks().filter(track => track.width).map(track => [track.width, track.height]);
+  let loaded = false;
+  window.ready = () => loaded;
   player.attach(video).then(() => player.load(source)).then(() => {
+    loaded = true;
     const texts = player.getTextTracks();
     if (texts.length) player.selectTextTrack(texts[0]);
   }).catch(error => problems.push("load " + error.code + " " + error.data));`;

@@ -31,21 +31,28 @@ export async function watch({ rate, deadline, whole, seeks, bits }) {
     return shown;
   };
 
-  let stalls = 0;
+  let stalls = 0, looking = false;
   const frames = [];
   video.addEventListener("waiting", () => { if (!holds(video.currentTime)) stalls += 1; });
-  const look = (_, frame) => { frames.push([frame.mediaTime, number(), video.currentTime]); video.requestVideoFrameCallback(look); };
+  const look = (_, frame) => {
+    if (!looking) return; // what a seek draws is looked at there
+    frames.push([frame.mediaTime, number(), video.currentTime]);
+    video.requestVideoFrameCallback(look);
+  };
   const end = () => (video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0);
-  await until(() => end() > 0 && video.duration > 0);
+  // Until its player has placed the playhead at the start; a seek before that would be taken back.
+  await until(() => end() > 0 && video.duration > 0 && video.readyState >= 2 && (window.ready?.() ?? true));
   const report = {};
   if (whole) {
     await until(() => end() > video.duration - 0.5);
     report.pieces = video.buffered.length;
-    if (bits) video.requestVideoFrameCallback(look);
+    looking = bits > 0;
+    video.requestVideoFrameCallback(look);
     video.muted = false;
     video.playbackRate = rate;
     video.play().catch(() => {});
     await until(() => video.ended);
+    looking = false;
     report.ended = video.ended;
     report.at = video.currentTime;
     report.stalls = stalls;
