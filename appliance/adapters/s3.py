@@ -6,6 +6,7 @@ import gzip as gzip_format
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -122,6 +123,17 @@ class S3:
         with self._answering(f"the list of {prefix}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             return {found["Key"]: int(found["Size"]) for page in pages for found in page.get("Contents", [])}
+
+    def older_than(self, prefix: str, seconds: float) -> dict[str, int]:
+        """Of `sizes` those last written longer ago than this, by the storage's own clock."""
+        found = {}
+        with self._answering(f"the list of {prefix}"):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for item in page.get("Contents", []):
+                    if (now - item["LastModified"]).total_seconds() > seconds:
+                        found[item["Key"]] = int(item["Size"])
+        return found
 
     def delete(self, keys: list[str]) -> None:
         """Delete them all; keys that do not exist are no error."""

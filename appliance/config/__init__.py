@@ -50,6 +50,7 @@ class Storage:
     source_bucket: str = ""
     prefix: str = "hls"
     gzip_playlists: bool = True
+    keep_unnamed_seconds: float = 86400.0
 
 
 @dataclass(frozen=True)

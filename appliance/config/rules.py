@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAY_BE_ZERO = frozenset(
     {"threads", "port", "crf", "grace_seconds", "locked_wait_seconds", "drain_seconds"}
     | {"min_free_bytes", "min_free_memory_bytes", "source_cache_bytes", "sprite_seconds", "true_peak_db"}
+    | {"keep_unnamed_seconds"}
 )
 #: PostgreSQL cuts names at 63 bytes; the longest of ours adds 15 to the table's.
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
@@ -72,6 +73,8 @@ def _storage(config: Config) -> Iterator[Inconsistency]:
     prefix = config.storage.prefix
     if not prefix or prefix != prefix.strip("/") or "//" in prefix:
         yield ("storage", "prefix"), "must be a path without `/` at its ends, for example `hls`"
+    if 0 < config.storage.keep_unnamed_seconds <= config.lease.lease_seconds:
+        yield ("storage", "keep_unnamed_seconds"), "must be over lease.lease_seconds, or 0 to keep everything"
     if not Path(config.workspace.directory).is_absolute():
         yield ("workspace", "directory"), "must be an absolute path"
     for section, name in (("database", "dsn_file"), ("redis", "url_file")):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.domain.errors import Transient
+from appliance.domain.layout import Layout
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
@@ -59,27 +60,9 @@ class Published:
     duration_seconds: float
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the pieces of one attempt lie in storage (DESIGN: media by plan, playlists by attempt)."""
-
-    media: str
-    playlists: str
-
-    @property
-    def master(self) -> str:
-        """What `hls_path` will name."""
-        return posixpath.join(self.playlists, hls.MASTER)
-
-    @classmethod
-    def of(cls, prefix: str, lease: Lease, plan: Plan) -> Layout:
-        base = posixpath.join(prefix, str(lease.video_id))
-        return cls(cls.media_of(prefix, lease.video_id, plan), f"{base}/{lease.epoch}-{lease.token}")
-
-    @staticmethod
-    def media_of(prefix: str, video_id: int, plan: Plan) -> str:
-        """Where all chunks of the plan lie, whoever makes them."""
-        return posixpath.join(prefix, str(video_id), "media", plan.fingerprint)
+def _master(layout: Layout) -> str:
+    """What `hls_path` will name."""
+    return posixpath.join(layout.playlists, hls.MASTER)
 
 
 def _chapters(source: Source, plan: Plan) -> tuple[Chapter, ...]:
@@ -133,7 +116,7 @@ class Pipeline:
                 insist(job, partial(self._write_playlists, job, plan, layout, chunks), seconds=STORAGE_SECONDS)
                 broken = insist(job, partial(self._prove, job, plan, layout, chunks), seconds=STORAGE_SECONDS)
                 if not broken:
-                    return Published(layout.master, float(plan.grid.duration_seconds))
+                    return Published(_master(layout), float(plan.grid.duration_seconds))
                 self._redo(job, broken)
         raise Transient("The finished stream was not whole and was not published.", code="proof_failed")
 
@@ -210,7 +193,7 @@ class Pipeline:
         sizes: dict[str, int] = {}
         for directory in [*(chunk.prefix for chunk in chunks), layout.playlists]:
             sizes |= self._workshop.storage.sizes(posixpath.join(directory, ""))
-        return proof.prove(read, sizes, layout.master, proof.Expected(plan, tuple(chunks)))
+        return proof.prove(read, sizes, _master(layout), proof.Expected(plan, tuple(chunks)))
 
     def _redo(self, job: Job, broken: list[proof.Broken]) -> None:
         """Chunks that hold something broken are encoded again; without one to blame, the playlists are written anew."""

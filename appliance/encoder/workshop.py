@@ -11,6 +11,7 @@ from pathlib import Path
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import ApplianceError, LeaseLost, SourceRejected, Stopped, Unavailable
 from appliance.domain.events import ChunkEnded
+from appliance.domain.layout import chunk_prefix
 from appliance.domain.plan import Plan
 from appliance.domain.video import ChunkLease
 from appliance.encoder.chunk import Encoded, Rules, deliver, encode
@@ -60,7 +61,7 @@ class Hands:
 
     def deliver(self, lease: ChunkLease, encoded: Encoded, *, bytes_in: int = 0) -> ChunkEnded:
         """Upload, then DONE: never the other way round. `bytes_in` is what was fetched for this chunk alone."""
-        prefix = f"{self.media}/{lease.number}-{lease.token}"
+        prefix = chunk_prefix(self.media, lease.number, lease.token)
         objects = encoded.objects(prefix)
         objects = replace(objects, cost=replace(objects.cost, bytes_in=bytes_in))
         send = partial(deliver, encoded, self.workshop.storage, prefix, self.task.check)

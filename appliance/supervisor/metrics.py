@@ -53,6 +53,7 @@ COUNTERS: dict[str, Counter] = {
     "rings": Counter("Messages sent, by reason.", "reason", ("reclaim", "sweep", "abandoned", "release")),
     "ring_errors": Counter("Messages that could not be sent; the sweep sends them again."),
     "unreadable_messages": Counter("Messages that were not ours to read."),
+    "media_swept_objects": Counter("Objects in storage that nothing named any more and that were deleted."),
     "slot_restarts": Counter("Encoder processes that ended and were replaced, by reason.", "reason", REASONS),
     "reconcile_runs": Counter("Reconcile ticks, by result.", "result", ("done", "not_our_tick", "waiting", "failed")),
     "dependency_errors": Counter("Calls that a dependency did not answer.", "dependency", DEPENDENCIES),

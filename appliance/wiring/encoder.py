@@ -18,6 +18,7 @@ from appliance.adapters.postgres.chunks import Chunks
 from appliance.config import Config
 from appliance.domain.errors import ConfigError, Transient
 from appliance.domain.events import EXIT_CONFIG, EXIT_NOT_STARTED
+from appliance.domain.layout import Layout, media_of
 from appliance.domain.video import Worker
 from appliance.encoder.assist import Assistant
 from appliance.encoder.database import Access
@@ -25,7 +26,6 @@ from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat, Rhythm
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent, die_with_parent
-from appliance.encoder.pipeline import Layout
 from appliance.encoder.process import Encoder, Work
 from appliance.encoder.sources import Cache, Sources
 from appliance.encoder.workspace import Workspace
@@ -140,5 +140,5 @@ def _crafts(
         workspace=workspace.room,
         layout=partial(Layout.of, prefix),
     )
-    media = partial(Layout.media_of, prefix)
+    media = partial(media_of, prefix)
     return pipeline, Assistant(workshop, chunks=chunks, fetch=sources.planned, room=workspace.room, media=media, **mine)

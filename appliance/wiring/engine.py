@@ -9,11 +9,12 @@ from pathlib import Path
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.config import Config
+from appliance.domain.layout import Layout
 from appliance.domain.loudness import Loudness
 from appliance.domain.plan import Packaging, Plan
 from appliance.domain.video import Lease
 from appliance.encoder.chunk import Rules
-from appliance.encoder.pipeline import Fetched, Layout, Pipeline
+from appliance.encoder.pipeline import Fetched, Pipeline
 from appliance.encoder.ports import ChunkStore, Job, Storage
 from appliance.encoder.workshop import Workshop
 from appliance.wiring import adapters

@@ -17,9 +17,10 @@ from appliance.adapters.directory import Directory
 from appliance.adapters.ffmpeg import commands, tools
 from appliance.config import Config
 from appliance.domain.errors import ApplianceError, ConfigError, SourceRejected
+from appliance.domain.layout import Layout
 from appliance.domain.video import Lease, Worker
 from appliance.encoder.local import ChunkTable, LocalJob, Progress
-from appliance.encoder.pipeline import Fetched, Layout, Pipeline
+from appliance.encoder.pipeline import Fetched, Pipeline
 from appliance.wiring import engine
 
 

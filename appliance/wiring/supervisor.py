@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from appliance import log
 from appliance.adapters.cloudwatch import CloudWatch
 from appliance.adapters.ffmpeg.sandbox import self_test
 from appliance.adapters.postgres.connection import Database
+from appliance.adapters.postgres.media import Media
 from appliance.adapters.postgres.reports import Reports
 from appliance.adapters.postgres.sweeps import Sweeps
 from appliance.adapters.prometheus import CONTENT_TYPE
@@ -27,6 +29,7 @@ from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import encoders, look
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
+from appliance.supervisor.media import MediaSweep
 from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.pool import Pool
 from appliance.supervisor.process import Fitting, Supervisor
@@ -91,7 +94,7 @@ def build(
         ),
         pool,
         abandoner=abandoner,
-        services=[ticker, web],
+        services=[ticker, web, *_media_sweep(config, metrics)],
         files=files,
         board=board,
         dependencies=dependencies,
@@ -157,6 +160,16 @@ def _abandoner(config: Config, files: TokenFiles, dependencies: Dependencies, me
         dependencies=dependencies,
         metrics=metrics,
     )
+
+
+def _media_sweep(config: Config, metrics: Metrics) -> list[MediaSweep]:
+    """None where leftovers are kept for ever."""
+    rest_seconds = config.storage.keep_unnamed_seconds
+    if not rest_seconds:
+        return []
+    media = Media(adapters.database(config, "media"), rest_seconds=rest_seconds)
+    storage = partial(adapters.storage, config)
+    return [MediaSweep(media, storage, prefix=config.storage.prefix, rest_seconds=rest_seconds, metrics=metrics)]
 
 
 def _ticker(

@@ -247,3 +247,10 @@ def breaking_proxy(upstream_port, *, after_bytes, times):
         stop.set()
         thread.join()
         listener.close()
+
+
+def test_objects_are_as_old_as_the_storage_says(s3):
+    s3.put_bytes("7/a", b"x" * 5, **TYPE)
+    s3.put_bytes("70/b", b"x", **TYPE)
+    assert s3.older_than("7/", -60) == {"7/a": 5}
+    assert s3.older_than("7/", 60) == {}

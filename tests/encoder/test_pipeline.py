@@ -17,11 +17,12 @@ from appliance.adapters.ffmpeg.commands import SOURCE
 from appliance.config import Config, Encode
 from appliance.domain.errors import Draining, LeaseLost, Transient, Unavailable
 from appliance.domain.events import ChunkClaiming, ChunkEnded, Event
+from appliance.domain.layout import Layout
 from appliance.domain.media import LadderStep
 from appliance.domain.video import DoneChunk, Lease, Worker
 from appliance.encoder import patience
 from appliance.encoder.local import ChunkTable, LocalJob
-from appliance.encoder.pipeline import Fetched, Layout, Pipeline
+from appliance.encoder.pipeline import Fetched, Pipeline
 from appliance.wiring import engine
 from tests.recordings import numbered
 

@@ -35,7 +35,7 @@ UUID_OID = 2950
 HINTS = {
     errorcodes.UNDEFINED_TABLE: "Run `video-appliance migrate`.",
     errorcodes.UNDEFINED_COLUMN: "Run `video-appliance migrate`.",
-    errorcodes.INSUFFICIENT_PRIVILEGE: "Grant the appliance's role SELECT, INSERT and UPDATE on its tables.",
+    errorcodes.INSUFFICIENT_PRIVILEGE: "Grant the appliance's role SELECT, INSERT, UPDATE and DELETE on its tables.",
     errorcodes.TOO_MANY_CONNECTIONS: "Raise max_connections or lower pool.encoders: each encoder holds two.",
     errorcodes.QUERY_CANCELED: "Look for a long transaction that holds the row, or raise statement_timeout_seconds.",
     errorcodes.READ_ONLY_SQL_TRANSACTION: "Point database.dsn at the primary (target_session_attrs=read-write).",

@@ -48,6 +48,7 @@ def identifiers(table: str) -> dict[str, sql.Identifier]:
         "attempt": "_attempt",
         "attempt_of": "_attempt_of",
         "attempt_recent": "_attempt_recent",
+        "attempt_swept": "_attempt_swept",
         "plan": "_plan",
         "chunk": "_chunk",
         "chunk_running": "_chunk_running",
