@@ -21,7 +21,11 @@ readonly sysusers=$root/etc/sysusers.d/video-appliance.conf
 readonly tmpfiles=$root/etc/tmpfiles.d/video-appliance.conf
 readonly command=$root/usr/local/bin/video-appliance
 readonly account=video-appliance
+#: A release with its environment, and room to unpack it.
+readonly room_kib=$((800 * 1024))
 dry_run=
+wheels=     # the directory of --offline
+unfinished= # a release that is not whole yet
 
 usage() {
   cat <<'TEXT'
@@ -29,13 +33,27 @@ usage() {
 ./install.sh test [PYTEST ARGUMENTS]            every check and test; with arguments pytest alone
 ./install.sh bench NAME [--json]                a measurement; `bench corpus FOLDER`: a folder of recordings
 ./install.sh audit                              known vulnerabilities in the locked Python packages
-sudo ./install.sh [--dry-run]                   install or update the service
-sudo ./install.sh --uninstall | --purge         remove it; --purge also its configuration, cache and user
+./install.sh wheels DIR                         the packages of the service, for --offline on a host without network
+sudo ./install.sh [--dry-run] [--offline DIR]   install or update the service; an update that does not come up is undone
+sudo ./install.sh --rollback                    back to the release before
+sudo ./install.sh --uninstall | --purge         remove it; --purge also its configuration and user
 TEXT
 }
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "install.sh: $1"; exit "${2:-1}"; }
+
+# How this distribution is told to bring a Python that will do.
+cure() {
+  local family=
+  # shellcheck source=/dev/null
+  if [ -r /etc/os-release ]; then family=$(. /etc/os-release && printf '%s' "${ID:-} ${ID_LIKE:-}"); fi
+  case " ${OS_FAMILY:-$family} " in
+  *" debian "* | *" ubuntu "*) echo "sudo apt-get install python3 python3-venv (Debian 12, Ubuntu 24.04 and later)" ;;
+  *" amzn "* | *" rhel "* | *" fedora "*) echo "sudo dnf install python3.11 python3.11-pip (Amazon Linux 2023, RHEL 9 and later)" ;;
+  *) echo "install it with pip and venv from this system's own packages" ;;
+  esac
+}
 
 # ---- the environment of demo, test and bench ------------------------------------------------------------------------
 
@@ -48,23 +66,24 @@ find_python() {
       return
     fi
   done
-  fail "needs Python 3.11 or newer. Debian 12, Ubuntu 24.04 and later: sudo apt-get install python3 python3-venv"
+  fail "needs Python 3.11 or newer: $(cure)"
 }
 
 # make_venv PYTHON DIRECTORY REQUIREMENTS: the packages of the locked file, each checked against its hash. The file is
 # complete, so nothing is resolved (--no-deps): pip would look for `coverage[toml]` beyond the pinned `coverage`.
 make_venv() {
   local python=$1 directory=$2 requirements=$3 pip
-  # Debian without python3-venv can make an environment, but not put pip into it.
-  "$python" -m venv "$directory" >/dev/null 2>&1 || "$python" -m venv --without-pip "$directory"
-  if "$directory/bin/python" -m pip --version >/dev/null 2>&1; then
-    pip=("$directory/bin/python" -m pip)
-  elif "$python" -m pip --version >/dev/null 2>&1; then
+  # Its own pip is worth six seconds, so the one that is there is used; Debian without python3-venv has no other way.
+  if "$python" -m pip --python "$python" --version >/dev/null 2>&1; then
+    "$python" -m venv --without-pip "$directory"
     pip=("$python" -m pip --python "$directory/bin/python")
   else
-    fail "needs pip to install Python packages. Debian and Ubuntu: sudo apt-get install python3-venv"
+    "$python" -m venv "$directory" >/dev/null 2>&1 || fail "needs pip and venv to install Python packages: $(cure)"
+    pip=("$directory/bin/python" -m pip)
   fi
-  "${pip[@]}" install -qq --no-input --disable-pip-version-check --no-deps --require-hashes -r "$requirements" >&2
+  local from=()
+  if [ -n "$wheels" ]; then from=(--no-index --find-links "$wheels"); fi
+  "${pip[@]}" install -qq --no-input --disable-pip-version-check --no-deps --require-hashes "${from[@]}" -r "$requirements" >&2
 }
 
 # What decides whether an environment is still the right one.
@@ -188,6 +207,16 @@ PYTHON
 
 # ---- the service ----------------------------------------------------------------------------------------------------
 
+# The packages of the service, as they are for this machine and its python.
+run_wheels() {
+  [ "$#" = 1 ] || fail "wheels wants a directory to put them into" 2
+  local python
+  python=$(find_system_python)
+  "$python" -m pip --version >/dev/null 2>&1 || fail "needs pip to download Python packages: $(cure)"
+  "$python" -m pip download -qq --no-input --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+    -d "$1" -r "$top/config/requirements/run.txt" >&2
+}
+
 # Does what it is given, or says that it would.
 run() {
   if [ -n "$dry_run" ]; then
@@ -204,20 +233,48 @@ place() {
   changed=1
 }
 
-require_root() {
-  if [ "$(id -u)" != 0 ] && [ -z "$dry_run" ] && [ -z "$root" ]; then
+# point LINK TARGET: atomic; at every moment the link is one of both. `changed` says whether it had to be.
+point() {
+  if [ "$(readlink "$1" 2>/dev/null)" = "$2" ]; then return; fi
+  run mkdir -p "$(dirname "$1")"
+  run ln -sfn "$2" "$1.new"
+  run mv -T "$1.new" "$1"
+  changed=1
+}
+
+has_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
+state() { systemctl show -P "$1" video-appliance; }
+is_up() { has_systemd && [[ $(state ActiveState) =~ ^(active|activating|reloading|deactivating)$ ]]; }
+
+# Everything without which nothing is begun.
+require_host() {
+  if [ -n "$root" ]; then return; fi
+  if [ "$(id -u)" != 0 ] && [ -z "$dry_run" ]; then
     usage >&2
     fail "installing the service needs root: sudo ./install.sh" 2
   fi
+  has_systemd || fail "this machine was not booted with systemd, which is to run the service; in a container make \
+\`python -m appliance run\` the main process instead. Nothing was changed."
+  # Two at once would prune each other's releases.
+  exec 8<"$top/install.sh"
+  if command -v flock >/dev/null; then flock -n 8 || fail "another ./install.sh is at work; wait for its end"; fi
+}
+
+require_room() {
+  local there=$home free
+  until [ -d "$there" ]; do there=$(dirname "$there"); done
+  free=$(df -Pk "$there" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$room_kib" ] || fail "needs $((room_kib / 1024)) MiB under $home, and $((free / 1024)) MiB are free there; \
+make room or mount a larger disk. Nothing was changed."
 }
 
 # The service must not depend on somebody's home directory, which may be closed to it or go away.
 find_system_python() {
   local python base
-  python=$(find_python /usr/bin/python3 /usr/bin/python3.1{3,2,1} /usr/local/bin/python3 /usr/local/bin/python3.1{3,2,1})
+  python=$(find_python /usr/bin/python3 /usr/bin/python3.1{4,3,2,1} /usr/local/bin/python3 /usr/local/bin/python3.1{4,3,2,1})
   base=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
   case $base in
-  /home/* | /root/*) fail "$base lies under a home directory. Debian and Ubuntu: sudo apt-get install python3 python3-venv" ;;
+  /home/* | /root/*) fail "$base lies under a home directory, which the service cannot see; $(cure)" ;;
   esac
   printf '%s\n' "$python"
 }
@@ -225,122 +282,239 @@ find_system_python() {
 # Everything that makes a release this one.
 fingerprint() {
   cd "$top"
-  { "$1" -VV && find appliance config/requirements/run.txt -type f -not -path '*/__pycache__/*' -print0 | sort -z |
-    xargs -0 sha256sum; } | sha256sum | cut -c1-12
+  { "$1" -VV && find appliance systemd config/video-appliance.yaml config/requirements/run.txt -type f \
+    -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-12
 }
 
-# Prints the release's directory; builds it unless it is there and whole.
-build_release() {
-  local python=$1 version print release
+# release_of PRINT: where this checkout's release lies, or will.
+release_of() {
+  local version release
   version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$top/appliance/__init__.py")
-  print=$(fingerprint "$python")
   release=$home/releases/$version
   # The same version with other contents (a development build) never overwrites what may be running.
-  if [ -e "$release/.complete" ] && [ "$(cat "$release/.complete")" != "$print" ]; then release=$release+$print; fi
+  if [ -e "$release/.complete" ] && [ "$(cat "$release/.complete")" != "$1" ]; then release=$release+$1; fi
   printf '%s\n' "$release"
-  if [ "$(cat "$release/.complete" 2>/dev/null)" = "$print" ]; then return; fi
+}
+
+# build_release PYTHON RELEASE PRINT. Its unit and the reference of its settings lie in it, so that going back is going
+# back with everything.
+build_release() {
+  local python=$1 release=$2 lock=$top/config/requirements/run.txt stamp
+  stamp=$(stamp_of "$python" "$lock")
+  unfinished=$release
   run rm -rf "$release"
   run mkdir -p "$release"
-  run cp -R "$top/appliance" "$release/appliance"
-  run make_venv "$python" "$release/venv" "$top/config/requirements/run.txt"
+  run cp -R "$top/appliance" "$top/systemd" "$top/config/video-appliance.yaml" "$release/"
+  if [ "$(cat "$home/current/venv/.stamp" 2>/dev/null)" = "$stamp" ]; then
+    run cp -a --reflink=auto "$home/current/venv" "$release/venv" # the same packages: needs no network
+  else
+    run make_venv "$python" "$release/venv" "$lock"
+  fi
   if [ -n "$dry_run" ]; then return; fi
+  printf '%s\n' "$stamp" >"$release/venv/.stamp"
   find "$release/appliance" -name __pycache__ -prune -exec rm -r {} +
   printf '%s\n' "${release#"$root"}" >"$(echo "$release"/venv/lib/python3*/site-packages)/video-appliance.pth"
   "$release/venv/bin/python" -m compileall -q "$release/appliance"
-  printf '#!/bin/sh\nexec %s/venv/bin/python -m appliance "$@"\n' "${release#"$root"}" >"$release/video-appliance"
+  # -I: neither the directory nor the environment that it is called from decides what is imported.
+  printf '#!/bin/sh\nexec %s/venv/bin/python -I -m appliance "$@"\n' "${release#"$root"}" >"$release/video-appliance"
   chmod 755 "$release/video-appliance"
   chmod -R go+rX "$release"
-  printf '%s\n' "$print" >"$release/.complete"
+  try_release "$release"
+  printf '%s\n' "$3" >"$release/.complete"
+  unfinished=
 }
 
-# Atomic: at every moment `current` is one whole release.
-switch_to() {
-  run ln -sfn "releases/$(basename "$1")" "$home/current.new"
-  run mv -T "$home/current.new" "$home/current"
+# What cannot run is not installed: its own ffmpeg or the configured one, and, while the service is up, its file.
+try_release() {
+  local said
+  if [ -n "$root" ]; then return; fi
+  said=$("$1/video-appliance" version --json 2>&1) || fail "the new release does not run: $said. Nothing was changed."
+  case $said in
+  *ffmpeg_program*) ;;
+  *) fail "$(sed -E 's/.*"ffmpeg": "(([^"\\]|\\.)*)".*/\1/' <<<"$said"). Nothing was changed." ;;
+  esac
+  if is_up; then
+    said=$("$1/video-appliance" config validate 2>&1) || fail "the new release cannot use $configuration: $said
+  The release before goes on; nothing was changed."
+  fi
+}
+
+# However it ends, nothing half-made stays.
+clean_up() {
+  if [ -n "$unfinished" ] && [ -z "$dry_run" ]; then rm -rf "$unfinished"; fi
+  rmdir "$home/releases" "$home" 2>/dev/null || true
 }
 
 make_account() {
   if [ -n "$root" ] || id "$account" >/dev/null 2>&1; then return; fi
-  if command -v systemd-sysusers >/dev/null; then
-    run systemd-sysusers "$sysusers"
-  else
-    run useradd --system --no-create-home --home-dir /var/lib/video-appliance --shell /usr/sbin/nologin "$account"
+  run systemd-sysusers "$sysusers"
+  changed=1
+}
+
+# activate RELEASE: its fragments, then the link, then systemd learns of it.
+activate() {
+  place 644 "$1/systemd/video-appliance.sysusers.conf" "$sysusers"
+  place 644 "$1/systemd/video-appliance.tmpfiles.conf" "$tmpfiles"
+  place 644 "$1/systemd/video-appliance.service" "$unit"
+  make_account
+  point "$home/current" "releases/$(basename "$1")"
+  point "$command" "${home#"$root"}/current/video-appliance"
+  if has_systemd && [ -n "$changed" ]; then
+    run systemd-tmpfiles --create "$tmpfiles"
+    run systemctl daemon-reload
   fi
 }
 
-has_systemd() { [ -z "$root" ] && [ -d /run/systemd/system ]; }
+# The health gate: systemd was told READY, five seconds later it is still the same process, and /healthz does not
+# complain. A port that somebody else holds is no reason to go back: it does not stop encoding either.
+comes_up() {
+  local pid
+  systemctl restart video-appliance || return 1
+  pid=$(state MainPID)
+  sleep 5
+  [ "$(state ActiveState) $(state MainPID)" = "active $pid" ] || return 1
+  "$home/current/venv/bin/python" -I - "$configuration" <<'PYTHON'
+import sys, urllib.error, urllib.request
+from appliance.config import load
+web = load(sys.argv[1]).web
+host = "127.0.0.1" if web.host in ("0.0.0.0", "::", "") else web.host
+try:
+    urllib.request.urlopen(f"http://{host}:{web.port}/healthz", timeout=10)
+except urllib.error.HTTPError as error:
+    sys.exit(error.code >= 500)
+except OSError as error:
+    sys.stderr.write(f"/healthz was not asked ({error}); the service runs\n")
+PYTHON
+}
+
+# switch_over RELEASE BEFORE: makes it current; a running service goes over to it, or back when it does not come up.
+switch_over() {
+  local up=
+  if is_up; then up=1; fi
+  activate "$1"
+  if [ -z "$up" ] || [ -z "$changed" ]; then return; fi
+  if [ -n "$dry_run" ]; then run systemctl restart video-appliance; return; fi
+  say "Restarting; running encodes are finished or handed over, which may take pool.drain_seconds."
+  if comes_up; then return; fi
+  journalctl -u video-appliance -o cat -n 15 --no-pager >&2 || true
+  [ -d "$home/$2" ] || fail "$(basename "$1") does not come up (above: its last words), and there is no release to go back to"
+  activate "$home/$2"
+  comes_up || fail "neither $(basename "$1") nor $(basename "$2") comes up; above are their last words"
+  if [ ! "$home/$(readlink "$home/previous" 2>/dev/null)" -ef "$1" ]; then unfinished=$1; fi
+  fail "$(basename "$1") does not come up (above: its last words); $(basename "$2") runs again"
+}
+
+# Only what runs and what one could go back to is kept.
+prune() {
+  local release
+  for release in "$home"/releases/*; do
+    if [ "$release" -ef "$home/current" ] || [ "$release" -ef "$home/previous" ] || [ ! -d "$release" ]; then continue; fi
+    run rm -rf "$release"
+  done
+}
 
 install_service() {
-  require_root
-  local python release changed=
+  require_host
+  local python print release before changed=
   python=$(find_system_python)
-  release=$(build_release "$python")
-  place 644 "$top/systemd/video-appliance.sysusers.conf" "$sysusers"
-  place 644 "$top/systemd/video-appliance.tmpfiles.conf" "$tmpfiles"
-  place 644 "$top/systemd/video-appliance.service" "$unit"
-  make_account
+  print=$(fingerprint "$python")
+  release=$(release_of "$print")
+  before=$(readlink "$home/current" || true)
+  trap clean_up EXIT
+  if [ "$(cat "$release/.complete" 2>/dev/null)" != "$print" ]; then
+    require_room
+    build_release "$python" "$release" "$print"
+  fi
+  switch_over "$release" "${before:-none}"
   if [ ! -e "$configuration" ]; then
     # It may come to hold secrets, so only root writes it and only the service reads it.
-    run install -D -m 640 "$top/config/video-appliance.yaml" "$configuration"
+    run install -D -m 640 "$release/video-appliance.yaml" "$configuration"
     if [ -z "$root" ]; then run chgrp "$account" "$configuration"; fi
     changed=1
   fi
-  if [ "$(readlink "$home/current" 2>/dev/null)" != "releases/$(basename "$release")" ]; then
-    switch_to "$release"
-    changed=1
-  fi
-  if [ "$(readlink "$command" 2>/dev/null)" != "${home#"$root"}/current/video-appliance" ]; then
-    run mkdir -p "$(dirname "$command")"
-    run ln -sfn "${home#"$root"}/current/video-appliance" "$command"
-    changed=1
-  fi
+  if [ -n "$before" ] && [ "$before" != "releases/$(basename "$release")" ]; then point "$home/previous" "$before"; fi
+  prune
   if [ -z "$changed" ]; then
     say "no changes"
     return
   fi
-  if has_systemd; then
-    run systemd-tmpfiles --create "$tmpfiles"
-    run systemctl daemon-reload
+  tell_next "$(basename "$release")"
+}
+
+tell_next() {
+  say "${dry_run:+would have }installed $1."
+  if is_up; then
+    say "It runs. Settings of this release: $home/current/video-appliance.yaml; back: sudo ./install.sh --rollback"
+    return
   fi
-  say "${dry_run:+would have }installed $(basename "$release"). Next: edit $configuration, then" \
-    "systemctl enable --now video-appliance (after an update: systemctl restart video-appliance)."
+  say "Next: 1. edit $configuration (database.dsn_file, queue.url, storage.bucket, aws.region, redis.url)
+      2. sudo systemctl enable --now video-appliance
+      3. sudo video-appliance migrate && video-appliance status"
+}
+
+rollback_service() {
+  require_host
+  local before after changed=
+  before=$(readlink "$home/current" || true)
+  after=$(readlink "$home/previous" || true)
+  [ -n "$after" ] && [ -d "$home/$after" ] || fail "there is no release before $(basename "${before:-this}") to go back to"
+  trap clean_up EXIT
+  switch_over "$home/$after" "$before"
+  point "$home/previous" "$before"
+  say "back at $(basename "$after"); ./install.sh --rollback once more returns to $(basename "$before")"
 }
 
 uninstall_service() {
-  require_root
+  require_host
+  # A configuration that nobody edited is not anybody's work.
+  if cmp -s "$home/current/video-appliance.yaml" "$configuration"; then run rm -f "$configuration"; fi
   if has_systemd && [ -e "$unit" ]; then run systemctl disable --now video-appliance; fi
-  run rm -rf "$home"
+  run rm -rf "$home" "$root"/{var/lib,run}/video-appliance
+  run rm -rf "$root/var/cache/video-appliance" || say "/var/cache/video-appliance is a disk of its own: emptied, and left"
   run rm -f "$unit" "$sysusers" "$tmpfiles" "$command"
-  if has_systemd; then run systemctl daemon-reload; fi
-  if [ "$1" != --purge ]; then
-    say "kept: $configuration, /var/cache/video-appliance and the user $account; --purge removes them too"
-    return
+  run rmdir --ignore-fail-on-non-empty "$(dirname "$sysusers")" 2>/dev/null || true # no distribution ships it
+  if has_systemd; then
+    run systemctl daemon-reload
+    run systemctl reset-failed video-appliance 2>/dev/null || true
   fi
-  run rm -rf "$configuration" "$root/var/cache/video-appliance" "$root/var/lib/video-appliance"
+  if [ "${1:-}" != all ]; then
+    say "${dry_run:+would have }removed the service; what you edited and the user $account are kept: --purge removes them too"
+  fi
+}
+
+purge_service() {
+  uninstall_service all
+  run rm -rf "$configuration" "$unit.d"
   if [ -z "$root" ] && id "$account" >/dev/null 2>&1; then run userdel "$account"; fi
+  say "${dry_run:+would have }removed the service, its configuration and its user"
 }
 
 main() {
   local verb=${1:-install}
   case $verb in
-  demo | test | bench | audit)
+  demo | test | bench | audit | wheels)
     shift
     "run_$verb" "$@"
     ;;
   -h | --help | help) usage ;;
   *)
-    local action=install argument
-    for argument in "$@"; do
-      case $argument in
+    local action=install
+    while [ "$#" -gt 0 ]; do
+      case $1 in
       --dry-run) dry_run=1 ;;
-      --uninstall | --purge) action=$argument ;;
+      --offline)
+        wheels=$(cd "${2:-}" 2>/dev/null && pwd) && [ -n "${2:-}" ] || fail "--offline wants the directory that \`./install.sh wheels DIR\` filled" 2
+        shift
+        ;;
+      --uninstall | --purge | --rollback) action=${1#--} ;;
       *)
         usage >&2
-        fail "does not know \`$argument\`" 2
+        fail "does not know \`$1\`" 2
         ;;
       esac
+      shift
     done
-    if [ "$action" = install ]; then install_service; else uninstall_service "$action"; fi
+    "${action}_service"
     ;;
   esac
 }

@@ -32,6 +32,7 @@ VERBS = {
     "reconcile": "take videos back from dead owners, one pass",
     "migrate": "bring the database's schema up to date",
     "config": "show or validate the configuration",
+    "reload": "ask the running service to read its file again (what systemctl reload runs)",
     "encode": "encode one local file into a directory, without any service",
     "verify": "hold any HLS stream against the rules, by its address or directory",
     "demo": "the whole appliance on an embedded stack, with a sample lecture",

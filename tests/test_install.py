@@ -73,6 +73,8 @@ SERVICE = {
     "usr/local/bin/video-appliance",
     f"{RELEASE}/.complete",
     f"{RELEASE}/video-appliance",
+    f"{RELEASE}/video-appliance.yaml",
+    *(f"{RELEASE}/systemd/video-appliance.{kind}" for kind in ("service", "sysusers.conf", "tmpfiles.conf")),
 }
 CONFIGURATION = "etc/video-appliance.yaml"
 
@@ -133,12 +135,102 @@ def test_a_dry_run_names_what_it_would_do_and_does_nothing(checkout: Checkout) -
     assert not checkout.root.exists()
 
 
-def test_uninstalling_keeps_the_configuration_and_purging_does_not(checkout: Checkout) -> None:
+def test_uninstalling_keeps_an_edited_configuration_and_purging_does_not(checkout: Checkout) -> None:
     checkout.call("install_service")
+    (checkout.root / CONFIGURATION).write_text("log: {level: debug}\n")
     assert checkout.run("--uninstall").returncode == 0
     assert checkout.installed() == {CONFIGURATION}
     assert checkout.run("--purge").returncode == 0
     assert checkout.installed() == set()
+
+
+def test_uninstalling_what_nobody_edited_leaves_nothing(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    assert checkout.run("--uninstall").returncode == 0
+    assert checkout.installed() == set()
+
+
+def test_a_rollback_goes_to_the_release_before_and_back_again(checkout: Checkout) -> None:
+    current = checkout.root / "opt/video-appliance/current"
+    assert "no release before" in checkout.run("--rollback").stderr
+    checkout.call("install_service")
+    first = current.readlink()
+    with (checkout.top / "systemd/video-appliance.service").open("a") as unit:
+        unit.write("# another\n")
+    checkout.call("install_service")
+    second = current.readlink()
+    assert second != first
+    for expected, edited in ((first, False), (second, True)):
+        assert checkout.run("--rollback").returncode == 0
+        assert current.readlink() == expected
+        assert ("# another" in (checkout.root / "etc/systemd/system/video-appliance.service").read_text()) is edited
+
+
+def test_only_the_release_before_is_kept(checkout: Checkout) -> None:
+    for number in range(3):
+        (checkout.top / f"appliance/number_{number}.py").touch()
+        checkout.call("install_service")
+    releases = checkout.root / "opt/video-appliance/releases"
+    named = {
+        checkout.root / "opt/video-appliance" / (releases.parent / name).readlink() for name in ("current", "previous")
+    }
+    assert set(releases.iterdir()) == named
+    assert len(named) == 2
+
+
+def test_the_environment_of_the_release_before_is_copied_while_its_lock_is_the_same(checkout: Checkout) -> None:
+    checkout.call("install_service")
+    (checkout.top / "appliance/new.py").touch()
+    checkout.call("install_service")
+    assert checkout.made == 1
+    with (checkout.top / "config/requirements/run.txt").open("a") as lock:
+        lock.write("\n")
+    checkout.call("install_service")
+    assert checkout.made == 2
+
+
+def test_a_disk_without_room_is_a_sentence_and_nothing_changed(checkout: Checkout) -> None:
+    done = checkout.call("df() { printf 'head\\nx 1 1 1024 1%% /\\n'; }; install_service")
+    assert done.returncode == 1
+    assert re.search(r"needs 800 MiB under .*, and 1 MiB are free there", done.stderr)
+    assert not checkout.root.exists()
+
+
+def test_without_systemd_it_refuses_before_it_looks_at_anything_else(checkout: Checkout) -> None:
+    script = "has_systemd() { false; }; id() { echo 0; }; find_system_python() { exit 9; }; main"
+    done = checkout.call(script, DESTDIR="")
+    assert done.returncode == 1
+    assert re.fullmatch(r"install.sh: this machine was not booted with systemd.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("debian", "apt-get install python3 python3-venv"),
+        ("amzn fedora", "dnf install python3.11"),
+        ("void", "own packages"),
+    ],
+)
+def test_what_is_missing_is_asked_of_the_distribution_in_its_own_words(
+    checkout: Checkout, family: str, expected: str
+) -> None:
+    done = checkout.call("find_python false", OS_FAMILY=family)
+    assert done.returncode == 1
+    assert expected in done.stderr
+
+
+def test_offline_takes_the_packages_from_the_directory_and_from_nowhere_else(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    (tmp_path / "python").write_text(
+        '#!/bin/sh\n[ "$2" != venv ] || { mkdir -p $3/bin && cp $0 $3/bin; }\necho "$@" >&2\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    for wheels, expected in (("", False), (str(tmp_path), True)):
+        script = f"source ./install.sh; wheels={wheels}; make_venv {tmp_path}/python {tmp_path}/made lock"
+        done = checkout._bash(["bash", "-c", script], {})
+        assert "install -qq" in done.stderr
+        assert (f"--no-index --find-links {tmp_path} " in done.stderr) is expected
 
 
 def test_an_interpreter_under_a_home_directory_is_refused(checkout: Checkout, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from appliance.supervisor.board import Board, view
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.pool import RELEASE_SECONDS, Child, Death, Pool, Slot
-from appliance.supervisor.reload import changes
+from appliance.supervisor.reload import Answer, changes
 from appliance.supervisor.tokens import TokenFiles, Tokens
 
 #: The loop turns at least this often.
@@ -54,6 +54,8 @@ class Fitting:
     spawner: Callable[[Config], Callable[[int], Child]]
     count: Callable[[Config], tuple[int, str]]
     set_log_level: Callable[[str], None]
+    #: Where it is said how a reload went.
+    answer: Answer
 
 
 class Supervisor:
@@ -231,6 +233,7 @@ class Supervisor:
             new = self._fitting.read()
         except ConfigError as error:
             self._log.error("RELOAD_FAILED", problems=error.problems, hint="The old settings stay; mend the file.")
+            self._answer(error.problems)
             return
         found = changes(self._config, new)
         self._config = new
@@ -241,14 +244,19 @@ class Supervisor:
             self._pool.resize(count)
         if found.with_next_encoders:
             self._pool.recycle()
-        self._log.info(
-            "RELOADED",
-            encoders=count,
-            why=why,
-            at_once=found.at_once,
-            as_encoders_become_idle=found.with_next_encoders,
-            supervisor_needs_restart=found.after_restart,
-        )
+        told = {
+            "at_once": found.at_once,
+            "as_encoders_become_idle": found.with_next_encoders,
+            "supervisor_needs_restart": found.after_restart,
+        }
+        self._log.info("RELOADED", encoders=count, why=why, **told)
+        self._answer([], **told)
+
+    def _answer(self, problems: list[str], **told: Any) -> None:
+        try:
+            self._fitting.answer.give(problems, **told)
+        except OSError as error:
+            self._log.warning("RELOAD_ANSWER_NOT_GIVEN", error=str(error))
 
     def _dump(self) -> None:
         now = self._clock()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from appliance.config import Config
 
@@ -47,3 +50,28 @@ def changes(old: Config, new: Config) -> Changes:
         names = [field.name for field in fields(before) if getattr(before, field.name) != getattr(now, field.name)]
         changed += [f"{section.name}.{name}" for name in names]
     return Changes(tuple(changed))
+
+
+class Answer:
+    """How the last reload went, in the runtime directory: what `ExecReload=` waits for. No `problems`: well."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "reload.json"
+
+    def clear(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def give(self, problems: list[str], **more: Any) -> None:
+        """Whole or not at all. Raises OSError when the directory cannot be written."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = self._path.with_suffix(".new")
+        unfinished.write_text(json.dumps({"problems": problems, **more}))
+        unfinished.replace(self._path)
+
+    def read(self) -> dict[str, Any] | None:
+        """None until it is given."""
+        try:
+            answer: dict[str, Any] = json.loads(self._path.read_text())
+        except FileNotFoundError:
+            return None
+        return answer

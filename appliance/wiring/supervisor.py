@@ -34,6 +34,7 @@ from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.pool import Pool
 from appliance.supervisor.process import Fitting, Supervisor
 from appliance.supervisor.reconcile import Rules
+from appliance.supervisor.reload import Answer
 from appliance.supervisor.tick import Settings, Ticker
 from appliance.supervisor.tokens import TokenFiles
 from appliance.supervisor.web.server import Pages, Web
@@ -91,6 +92,7 @@ def build(
             spawner=lambda changed: spawner(changed, entry),
             count=count,
             set_log_level=lambda level: log.configure(level, secrets=adapters.secrets(config)),
+            answer=Answer(runtime_directory(config, environment)),
         ),
         pool,
         abandoner=abandoner,

@@ -25,6 +25,7 @@ from appliance.supervisor.fork import spawner
 from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.pool import Death, Pool
 from appliance.supervisor.process import Fitting, Supervisor
+from appliance.supervisor.reload import Answer
 from appliance.supervisor.tokens import TokenFiles
 from tests.supervisor.children import Behaviour
 
@@ -113,6 +114,7 @@ class Theatre:
         self.metrics = Metrics()
         self.dependencies = Dependencies(time.monotonic, self.metrics.count)
         self.files = TokenFiles(self.directory)
+        self.answer = Answer(self.directory)
         self.pool = Pool(spawner(self.config, self.behaviour), self.config.pool, time.monotonic)
         self.logged: list[Any] = []
 
@@ -155,6 +157,7 @@ class Theatre:
             spawner=lambda config: spawner(config, self.behaviour),
             count=lambda config: (int(config.pool.encoders), "the test says so"),
             set_log_level=lambda _level: None,
+            answer=self.answer,
         )
         return Supervisor(
             self.config,

@@ -137,6 +137,7 @@ def test_f40_a_bad_file_at_reload_leaves_the_old_settings(tmp_path):
 
     assert theatre.play(story) == 0
     assert "did you mean" in theatre.events("RELOAD_FAILED")[0]["problems"][0]
+    assert theatre.answer.read() == {"problems": theatre.events("RELOAD_FAILED")[0]["problems"]}
     assert pids[0] == pids[1]
 
 
@@ -157,6 +158,12 @@ def test_a_reload_resizes_the_pool_recycles_encoders_and_says_what_needs_a_resta
     assert line["at_once"] == ("pool.encoders", "log.level")
     assert line["as_encoders_become_idle"] == ("encode.preset", "log.level")
     assert line["supervisor_needs_restart"] == ("web.port",)
+    assert theatre.answer.read() == {
+        "problems": [],
+        "at_once": ["pool.encoders", "log.level"],
+        "as_encoders_become_idle": ["encode.preset", "log.level"],
+        "supervisor_needs_restart": ["web.port"],
+    }
 
 
 def test_a_recycled_encoder_works_with_the_new_settings(tmp_path):
