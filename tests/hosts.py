@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,11 @@ class Host:
 
 
 @contextmanager
-def host(world: World, directory: Path, **changes: dict[str, Any]) -> Iterator[Host]:
-    """Run an appliance on the world until the block ends; then it is stopped, or killed if it will not stop."""
+def host(world: World, directory: Path, *, inside: Sequence[str] = (), **changes: dict[str, Any]) -> Iterator[Host]:
+    """Run an appliance on the world until the block ends; then it is stopped, or killed if it will not stop.
+
+    `inside` is a command that runs the one that follows it, in some namespace.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     port = next(free_ports())
     settings = world.settings()
@@ -131,7 +134,7 @@ def host(world: World, directory: Path, **changes: dict[str, Any]) -> Iterator[H
     log_path = directory / "log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "appliance", "run", "--config", str(path)],
+            [*inside, sys.executable, "-m", "appliance", "run", "--config", str(path)],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -69,7 +69,7 @@ def check(history: History, *, submitted: set[int], max_losses: int, killed: lis
         found += [Violation("chunk", f"chunk {name}: {text}") for text in legal_chunk(versions)]
         _count_chunk(report, versions)
     for kill in killed:
-        _measure(report, history.videos[kill.video_id], kill)
+        measure(report, history.videos[kill.video_id], kill)
     return report
 
 
@@ -198,7 +198,7 @@ def _count_chunk(report: Report, versions: list[Version]) -> None:
         report.chunks_thrown_away += before.row["state"] == "DONE" and after.row["state"] == "TODO"
 
 
-def _measure(report: Report, versions: list[Version], kill: Killed) -> None:
+def measure(report: Report, versions: list[Version], kill: Killed) -> None:
     """How long the killed owner's video lay idle."""
     for before, after in pairwise(versions):
         seconds = (after.at - kill.at).total_seconds()
