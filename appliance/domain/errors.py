@@ -41,6 +41,20 @@ ERROR_CODES: dict[str, str] = {
     "internal_error": "The appliance made a mistake; its log says where.",
 }
 
+#: How a failure is remedied, for whoever counts them: another upload, another try, or a mend of ours.
+CLASSES = ("rejected", "transient", "internal")
+#: Codes of SourceRejected: trying again would change nothing.
+REJECTED = frozenset(
+    {"source_missing", "not_media", "no_media_stream", "unsupported", "encrypted", "corrupt", "too_large", "too_long"}
+)
+
+
+def class_of(code: str | None) -> str:
+    """The class of an error_code."""
+    if code in REJECTED:
+        return "rejected"
+    return "internal" if code in ("internal_error", None) else "transient"
+
 
 class ApplianceError(Exception):
     """`code` is one of ERROR_CODES, `sentence` is what a person reads, `hint` what to do next.

@@ -90,13 +90,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Settled:
-    """The job ended and the row says so. `receipt` is the attempt's receipt as a JSON-able dict."""
+    """The job ended and the row says so. `receipt` is the attempt's as a JSON-able dict; `step` is where it ended."""
 
     token: UUID
     video_id: int
     outcome: str
     error_code: str | None = None
     receipt: dict[str, object] = field(default_factory=dict)
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,9 @@ Event = (
     | Settled
     | Counted
 )
+
+#: The steps of a job that people see, in their order.
+STEPS = ("fetch", "probe", "encode", "publish", "prove")
 
 #: Exit statuses of a child that its parent understands (sysexits.h).
 EXIT_DONE = 0

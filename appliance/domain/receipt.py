@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 #: A receipt keeps this many warnings, each cut: it travels through a pipe and stands in a row.
@@ -55,6 +55,8 @@ class Receipt:
 
     media_seconds: float = 0.0
     wall_seconds: float = 0.0
+    #: Of the wall time, by step.
+    step_seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     #: The part of cpu_seconds that made no chunk: probing.
     overhead_cpu_seconds: float = 0.0

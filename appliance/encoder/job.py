@@ -110,7 +110,9 @@ class Job(Task):
         self._telemetry = telemetry
         self._lost = ""
         self._cancelled = False
-        self._began_at = time.monotonic()
+        self._began_at = self._entered_at = time.monotonic()
+        #: Where the job is: a step of `events.STEPS`, empty before the first.
+        self.step = ""
 
     def check(self) -> None:
         """As a task's; also raises LeaseLost and Cancelled."""
@@ -133,6 +135,7 @@ class Job(Task):
         remaining_seconds: float | None = None,
     ) -> None:
         """Percentages 0–100. Goes to Redis and to the supervisor, never to the database, and not too often."""
+        self._enter(step)
         if not self.report_due(step):
             return
         fields: dict[str, Any] = {
@@ -163,5 +166,15 @@ class Job(Task):
         self._cancelled = True
 
     def bill(self) -> dict[str, Any]:
-        """The receipt as it stands, with the wall time from the claim to now."""
+        """The receipt as it stands, with the wall time from the claim to now, and how it was spent."""
+        self._enter(self.step)
         return replace(self.receipt, wall_seconds=round(time.monotonic() - self._began_at, 3)).to_json()
+
+    def _enter(self, step: str) -> None:
+        """The time since the last look belongs to the step that was on."""
+        now = time.monotonic()
+        if self.step:
+            spent = self.receipt.step_seconds
+            seconds = round(spent.get(self.step, 0.0) + now - self._entered_at, 3)
+            self.receipt = replace(self.receipt, step_seconds={**spent, self.step: seconds})
+        self.step, self._entered_at = step, now

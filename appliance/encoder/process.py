@@ -247,7 +247,7 @@ class Encoder:
             # Not announced as settled, so the supervisor abandons the token as we leave.
             self._log.error("SETTLE_FAILED", error=error.sentence, hint=error.hint)
             return Ended(Outcome.LOST, lease)
-        self._parent.announce(Settled(lease.token, lease.video_id, ended.outcome, ended.error_code, receipt))
+        self._parent.announce(Settled(lease.token, lease.video_id, ended.outcome, ended.error_code, receipt, job.step))
         return ended
 
     def _complete(self, lease: Lease, published: Published, receipt: Receipt) -> Ended:

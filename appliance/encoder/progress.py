@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from appliance.adapters.ffmpeg.run import Ended
+from appliance.domain.events import STEPS
 from appliance.encoder.ports import Job
 
-STEPS = ("fetch", "probe", "encode", "publish", "prove")
 #: Share of a video's percentage that the chunks take; the rest is fetching before and proving after.
 ENCODE_FROM, ENCODE_TO = 3.0, 95.0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from appliance.domain.events import Assisting
+from appliance.domain.events import Assisting, Claimed
 from appliance.supervisor.pool import Slot, State
 
 #: The loop turns every second; after this long without a turn it is stuck.
@@ -29,6 +29,8 @@ class SlotView:
     step: str
     speed: float | None
     remaining_seconds: float | None
+    #: Since it last renewed the lease of its own video; None while it owns none.
+    heartbeat_age_seconds: float | None = None
 
 
 @dataclass
@@ -46,6 +48,8 @@ class Board:
     reconciled_at: float | None = None
     #: Layers of ffmpeg's cage → whether they hold on this host; empty until tried.
     sandbox: dict[str, bool] = field(default_factory=dict)
+    #: EC2 has said that it takes this host away.
+    spot_notice: bool = False
     #: Lines about ourselves that an operator should see, by topic.
     notices: dict[str, str] = field(default_factory=dict)
 
@@ -91,4 +95,5 @@ def view(slot: Slot, now: float) -> SlotView:
         step=slot.progress.step if slot.progress else "assist" if isinstance(slot.job, Assisting) else "",
         speed=slot.progress.speed if slot.progress else None,
         remaining_seconds=slot.progress.remaining_seconds if slot.progress else None,
+        heartbeat_age_seconds=round(now - slot.renewed_at, 1) if isinstance(slot.job, Claimed) else None,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +48,28 @@ def look(root: Path = Path("/")) -> Host:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         memory_limit_bytes=min(limits, default=None),
     )
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """What lies in the scratch directory, and what is free beside it."""
+
+    used_bytes: int
+    free_bytes: int
+
+
+def scratch(directory: Path) -> Scratch | None:
+    """Now; None while there is no such directory. Files that go away meanwhile are not counted."""
+    try:
+        free = shutil.disk_usage(directory).free
+    except OSError:
+        return None
+    used = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                used += (Path(place) / name).stat().st_blocks * 512
+    return Scratch(used, free)
 
 
 def _groups(root: Path) -> list[Path]:

@@ -28,6 +28,7 @@ from appliance.domain.events import (
     Booted,
     ChunkEnded,
     Claimed,
+    Counted,
     Event,
     Progress,
     Settled,
@@ -120,6 +121,8 @@ class Slot:
     pipe: Pipe | None = None
     tokens: Tokens = field(default_factory=lambda: Tokens(0, 0, 0))
     heard_at: float = 0.0
+    #: When it last renewed the lease of its own video.
+    renewed_at: float = 0.0
     spawned_at: float = 0.0
     crashes: int = 0
     due_at: float = 0.0
@@ -262,7 +265,7 @@ class Pool:
                 case Booted():
                     slot.move(Happening.BOOTED, now)
                 case Claimed() | Assisting():
-                    slot.job, slot.progress = event, None
+                    slot.job, slot.progress, slot.renewed_at = event, None, now
                     slot.move(Happening.CLAIMED, now)
                 case Settled():
                     slot.rest(now)
@@ -270,6 +273,8 @@ class Pool:
                     slot.rest(now)
                 case Progress():
                     slot.progress = event
+                case Counted(metric="lease_renewals"):
+                    slot.renewed_at = now
             yield slot, event
 
     def _tell(self, slot: Slot) -> None:

@@ -168,9 +168,9 @@ class Ticker:
         if not any(error.dependency == "redis" for error in report.errors):
             self._dependencies.answered(OBSERVER, "redis")
         for reason, number in report.by_reason.items():
-            self._metrics.count("reclaims", reason, number)
-        self._metrics.count("rings", "reclaim", report.enqueued)
-        self._metrics.count("rings", "sweep", report.swept)
+            self._metrics.count("reclaims", reason, amount=number)
+        self._metrics.count("rings", "reclaim", amount=report.enqueued)
+        self._metrics.count("rings", "sweep", amount=report.swept)
         self._metrics.count("ring_errors", amount=report.ring_errors)
 
     def _publish(self, cloudwatch: CloudWatch, depth: Depth) -> None:

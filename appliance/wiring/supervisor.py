@@ -26,7 +26,7 @@ from appliance.config import Config, load, validate_for_run
 from appliance.domain.secrets import without_secrets
 from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board
-from appliance.supervisor.capacity import encoders, look
+from appliance.supervisor.capacity import encoders, look, scratch
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
 from appliance.supervisor.media import MediaSweep
@@ -84,7 +84,7 @@ def build(
     pool = Pool(spawner(config, entry), config.pool, clock)
     abandoner = _abandoner(config, files, dependencies, metrics)
     ticker = _ticker(config, board, dependencies, metrics, lambda: len(board.slots))
-    web = Web(config.web.host, config.web.port, pages(board, dependencies, metrics, clock), board.notices)
+    web = Web(config.web.host, config.web.port, pages(config, board, dependencies, metrics, clock), board.notices)
     return Supervisor(
         config,
         Fitting(
@@ -134,13 +134,17 @@ def rules(config: Config) -> Rules:
     )
 
 
-def pages(board: Board, dependencies: Dependencies, metrics: Metrics, clock: Callable[[], float]) -> Pages:
+def pages(
+    config: Config, board: Board, dependencies: Dependencies, metrics: Metrics, clock: Callable[[], float]
+) -> Pages:
+    workspace = Path(config.workspace.directory)
+
     def stuck() -> str:
         seconds = board.stuck_seconds(clock())
         return f"the main loop has not turned for {seconds:.0f} s" if seconds is not None else ""
 
     return Pages(
-        metrics=lambda: metrics.scrape(board, dependencies),
+        metrics=lambda: metrics.scrape(board, dependencies, scratch(workspace)),
         metrics_type=CONTENT_TYPE,
         stuck=stuck,
         unready=lambda: board.unready(dependencies.down_seconds()),
