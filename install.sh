@@ -83,7 +83,8 @@ make_venv() {
   fi
   local from=()
   if [ -n "$wheels" ]; then from=(--no-index --find-links "$wheels"); fi
-  "${pip[@]}" install -qq --no-input --disable-pip-version-check --no-deps --require-hashes "${from[@]}" -r "$requirements" >&2
+  "${pip[@]}" install -qq --no-input --disable-pip-version-check --no-deps --require-hashes "${from[@]}" -r "$requirements" >&2 ||
+    fail "the Python packages could not be installed (above: pip's words). On a host without network: --offline, see --help"
 }
 
 # What decides whether an environment is still the right one.
@@ -110,16 +111,21 @@ ensure_environment() {
   exec 9>&-
 }
 
-# What the browser tests need; without it they skip and say so.
+# What only the distribution has, as PROGRAM:PACKAGE; without it the tests that want it skip and say so.
+ensure_tools() {
+  local tool missing=()
+  for tool in "$@"; do
+    command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
+  done
+  if [ "${#missing[@]}" = 0 ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 0; fi
+  say "Installing ${missing[*]} with apt-get."
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } \
+    >/dev/null || say "apt-get could not install ${missing[*]}; tests that want them will skip."
+}
+
+# What the browser tests need beside Chromium.
 ensure_browser() {
-  local missing=() modules=$venv/browser stamp
-  command -v chromium >/dev/null || missing+=(chromium)
-  command -v npm >/dev/null || missing+=(npm)
-  if [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "Installing ${missing[*]} with apt-get."
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; } \
-      >/dev/null || say "apt-get could not install ${missing[*]}; the browser tests will skip."
-  fi
+  local modules=$venv/browser stamp
   command -v npm >/dev/null || return 0
   stamp=$(sha256sum <"$top/tests/browser/package-lock.json")
   if [ "$(cat "$modules/.stamp" 2>/dev/null)" = "$stamp" ]; then return 0; fi
@@ -139,6 +145,7 @@ run_demo() {
 
 run_test() {
   ensure_environment test
+  ensure_tools chromium:chromium npm:npm /lib/systemd/systemd:systemd dbus-daemon:dbus
   ensure_browser
   export BROWSER_MODULES=$venv/browser/node_modules
   cd "$top"
@@ -146,10 +153,11 @@ run_test() {
   "$venv/bin/ruff" check .
   "$venv/bin/ruff" format --check --quiet .
   "$venv/bin/mypy" --strict appliance
-  "$venv/bin/shellcheck" install.sh .ci/run
-  "$venv/bin/python" -m pytest -n 4 --dist worksteal --cov --cov-report=term -rs --ignore tests/browser
-  # alone: a player that shares two cores with four test processes stands still, and that is what the test looks for
-  exec "$venv/bin/python" -m pytest -rs tests/browser
+  "$venv/bin/shellcheck" install.sh .ci/run tests/host/boot.sh
+  "$venv/bin/python" -m pytest -n 4 --dist worksteal --cov --cov-report=term -rs --ignore tests/browser --ignore tests/host
+  # alone: tests/host boots one machine for all its tests; a player that shares two cores with four test processes
+  # stands still, and that is what tests/browser looks for
+  exec "$venv/bin/python" -m pytest -rs tests/host tests/browser
 }
 
 # A measurement is a program; the other files beside it are parts of some.
@@ -324,19 +332,19 @@ build_release() {
   unfinished=
 }
 
-# What cannot run is not installed: its own ffmpeg or the configured one, and, while the service is up, its file.
+# What cannot run is not installed: while the service is up its file is read, and always an ffmpeg is looked for.
 try_release() {
   local said
   if [ -n "$root" ]; then return; fi
-  said=$("$1/video-appliance" version --json 2>&1) || fail "the new release does not run: $said. Nothing was changed."
-  case $said in
-  *ffmpeg_program*) ;;
-  *) fail "$(sed -E 's/.*"ffmpeg": "(([^"\\]|\\.)*)".*/\1/' <<<"$said"). Nothing was changed." ;;
-  esac
   if is_up; then
-    said=$("$1/video-appliance" config validate 2>&1) || fail "the new release cannot use $configuration: $said
+    said=$("$1/video-appliance" config validate 2>&1) || fail "the new release cannot use this configuration: $said
   The release before goes on; nothing was changed."
   fi
+  said=$("$1/video-appliance" version --json 2>&1) || fail "the new release does not run: $said; nothing was changed"
+  case $said in
+  *ffmpeg_program*) ;;
+  *) fail "$(sed -E 's/.*"ffmpeg": "(([^"\\]|\\.)*)".*/\1/' <<<"$said"); nothing was changed" ;;
+  esac
 }
 
 # However it ends, nothing half-made stays.

@@ -1,0 +1,130 @@
+"""`sudo ./install.sh` on a booted machine: what it refuses, what it changes, how it goes over to another release."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance import __version__
+from tests.host.conftest import CONFIGURATION, DROP_IN, Service
+from tests.host.machine import UNIT, Machine
+
+
+@pytest.fixture
+def other(service: Service) -> Iterator[Callable[[str, str], None]]:
+    """Makes /checkout another version, with text added to a file of it; it is itself again afterwards."""
+    kept: dict[Path, str] = {}
+
+    def change(version: str, name: str = "appliance/__init__.py", text: str = "") -> None:
+        for path in (service.checkout / "appliance/__init__.py", service.checkout / name):
+            kept.setdefault(path, path.read_text())
+            path.write_text(kept[path])
+        initial = service.checkout / "appliance/__init__.py"
+        initial.write_text(initial.read_text().replace(__version__, version))
+        (service.checkout / name).write_text((service.checkout / name).read_text() + text)
+
+    yield change
+    for path, text in kept.items():
+        path.write_text(text)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_changed(machine: Machine, before: set[str]) -> None:
+    machine.run("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", "/opt")
+    try:
+        done = machine.run("/checkout/install.sh", "--offline", "/wheels", check=False)
+        assert done.returncode == 1
+        assert re.fullmatch(r"install.sh: needs 800 MiB under /opt/.*\n", done.stdout)
+        assert (machine.say("ls", "/opt"), machine.files()) == ("", before)
+    finally:
+        machine.run("umount", "/opt")
+
+
+def test_packages_that_are_not_there_leave_nothing_behind(machine: Machine, before: set[str]) -> None:
+    done = machine.run("/checkout/install.sh", "--offline", "/checkout", check=False)
+    assert done.returncode == 1
+    assert "install.sh: the Python packages could not be installed" in done.stdout
+    assert machine.files() == before
+
+
+def test_a_second_installation_says_no_changes_and_touches_nothing(service: Service) -> None:
+    pid, files = service.machine.main_pid, service.machine.files()
+    assert service.install().stdout == "no changes\n"
+    assert (service.machine.main_pid, service.machine.files()) == (pid, files)
+
+
+def test_upgrade_failed_upgrade_and_rollback_in_mid_encode_cost_the_video_nothing(
+    service: Service, other: Callable[..., None], long_recording: Path
+) -> None:
+    first = service.release
+    service.configure(pool={"drain_seconds": 1})
+    service.machine.systemctl("reload", UNIT)
+    video_id = service.begun(long_recording)
+    other("0.2.0")
+    service.install()
+    assert (service.release, service.runs) == ("0.2.0", "0.2.0")
+    hangs = "\n[Service]\nExecStart=\nExecStart=/bin/sleep 60\nTimeoutStartSec=1\n"
+    other("0.3.0", "systemd/video-appliance.service", hangs)
+    done = service.install(check=False)
+    assert done.returncode == 1
+    assert "timed out" in done.stdout
+    assert "0.3.0 does not come up (above: its last words); 0.2.0 runs again" in done.stdout
+    assert (service.release, service.runs) == ("0.2.0", "0.2.0")
+    service.install("--rollback")
+    assert (service.release, service.runs) == (first, first)
+    receipt = service.ready(video_id)
+    assert receipt["chunks_resumed"] >= 1
+    outcomes = [attempt["outcome"] for attempt in service.world.attempts(video_id)]
+    assert set(outcomes[:-1]) == {"released"}
+    releases = service.machine.say("ls", "/opt/video-appliance/releases").split()
+    assert set(releases) == {first, "0.2.0"}
+
+
+def test_a_release_that_dies_after_it_was_ready_is_taken_back(service: Service, other: Callable[..., None]) -> None:
+    first, files = service.release, service.machine.files()
+    dies = "\n\ndef main(options):\n    import os\n    from appliance.adapters.systemd import Notify\n"
+    other("0.5.0", "appliance/cli/run.py", f"{dies}    Notify(os.environ).ready()\n    return 3\n")
+    done = service.install(check=False)
+    assert done.returncode == 1
+    assert f"0.5.0 does not come up (above: its last words); {first} runs again" in done.stdout
+    assert (service.release, service.runs) == (first, first)
+    assert service.machine.files() == files
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "said"),
+    [
+        ("pool", {"encoder": 3}, "cannot use this configuration: .* did you mean `encoders`"),
+        ("ffmpeg", {"ffmpeg": "/opt/ffmpeg/bin/ffmpeg"}, "ffmpeg was not found: .*; nothing was changed"),
+    ],
+)
+def test_a_release_that_could_not_run_here_is_refused_and_the_running_one_is_not_touched(
+    service: Service, other: Callable[..., None], section: str, setting: dict[str, object], said: str
+) -> None:
+    service.configure(**{section: setting})
+    pid, files = service.machine.main_pid, service.machine.files()
+    other("0.4.0")
+    done = service.install(check=False)
+    assert done.returncode == 1
+    assert re.search(said, done.stdout)
+    assert (service.machine.main_pid, service.machine.files()) == (pid, files)
+
+
+def test_uninstalling_leaves_what_was_edited_and_purging_leaves_nothing(service: Service, before: set[str]) -> None:
+    accounts = service.machine.say("grep", "-c", ":", "/etc/passwd")
+    service.install("--uninstall")
+    kept = {CONFIGURATION, "/etc/video-appliance.dsn", DROP_IN, str(Path(DROP_IN).parent)}
+    assert service.machine.files() - before == kept
+    assert service.machine.run("systemctl", "cat", UNIT, check=False).returncode != 0
+    service.machine.run("rm", "/etc/video-appliance.dsn")
+    service.install("--purge")
+    assert service.machine.files() == before
+    assert int(service.machine.say("grep", "-c", ":", "/etc/passwd")) == int(accounts) - 1
+
+
+def test_installing_twice_and_uninstalling_leaves_no_file(machine: Machine, before: set[str]) -> None:
+    for arguments in ((), (), ("--uninstall",)):
+        machine.run("/checkout/install.sh", "--offline", "/wheels", *arguments)
+    assert machine.files() == before

@@ -1,0 +1,126 @@
+"""The installed unit under a real systemd: what `systemctl` does to it, and what happens to a running encode."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from pathlib import Path
+
+from appliance.adapters.ffmpeg.sandbox import Cage, self_test
+from tests.host.conftest import CHUNKS, CONFIGURATION, Service
+from tests.host.machine import UNIT
+from tests.hosts import eventually
+
+RUNTIME_DROP_IN = f"/run/systemd/system/{UNIT}.service.d/one-test.conf"
+
+
+def metrics(service: Service) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def test_from_the_installation_to_a_ready_video(service: Service, recording: Path) -> None:
+    receipt = service.ready(service.begun(recording))
+    assert receipt["chunks_encoded"] == receipt["chunks_total"] == CHUNKS
+    eventually(lambda: service.machine.show("StatusText") == "1 encoders: 1 idle; 0 videos wait")
+    eventually(lambda: "handler.handle() returned" in service.machine.journal())
+
+
+def test_f45_the_unit_takes_no_layer_of_the_cage_away(service: Service) -> None:
+    found = re.findall(r'^video_appliance_sandbox_layer\{layer="(\w+)"\} (\d)', metrics(service), re.MULTILINE)
+    assert {layer: state == "1" for layer, state in found} == self_test(Cage())
+
+
+def test_f49_the_database_s_password_is_a_credential_and_in_nobody_s_environment(service: Service) -> None:
+    dsn = service.world.dsn
+    pids = service.machine.say("cat", f"/sys/fs/cgroup/system.slice/{UNIT}.service/cgroup.procs").split()
+    assert len(pids) >= 3  # supervisor, fork server, encoder
+    assert all(dsn not in service.machine.say("cat", f"/proc/{pid}/environ") for pid in pids)
+    assert service.machine.say("stat", "-c", "%a %U", "/etc/video-appliance.dsn") == "600 root"
+
+
+def test_a_reload_waits_and_says_what_changed(service: Service) -> None:
+    pid = service.machine.main_pid
+    service.configure(pool={"encoders": 2})
+    service.machine.systemctl("reload", UNIT)
+    assert "reloaded, at once: pool.encoders" in service.machine.journal()
+    eventually(lambda: service.machine.show("StatusText").startswith("2 encoders: 2 idle"))
+    assert service.machine.main_pid == pid
+    service.configure()
+    service.machine.systemctl("reload", UNIT)
+    eventually(lambda: service.machine.show("StatusText").startswith("1 encoders: 1 idle"))
+
+
+def test_f40_a_reload_of_a_bad_file_fails_and_changes_nothing(service: Service) -> None:
+    pid = service.machine.main_pid
+    service.machine.write(CONFIGURATION, "pool: {encoder: 3}\n")
+    done = service.machine.systemctl("reload", UNIT, check=False)
+    assert done.returncode == 1
+    assert "did you mean" in service.machine.journal()
+    assert (service.machine.show("ActiveState"), service.machine.main_pid) == ("active", pid)
+
+
+def test_f40_a_bad_file_at_start_ends_in_78_and_is_not_tried_again(service: Service) -> None:
+    service.machine.write(CONFIGURATION, "pool: {encodrs: 3}\n")
+    assert service.machine.systemctl("restart", UNIT, check=False).returncode == 1
+    shown = [service.machine.show(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
+    assert shown == ["failed", "78", "0"]
+    assert "encodrs" in service.machine.journal()
+
+
+def test_f37_a_stop_in_mid_encode_drains_past_its_timeout_and_loses_nothing(service: Service, recording: Path) -> None:
+    video_id = service.begun(recording)
+    service.machine.systemctl("stop", UNIT)
+    assert (service.machine.show("Result"), service.machine.show("ExecMainStatus")) == ("success", "0")
+    assert service.machine.run("ls", f"/sys/fs/cgroup/system.slice/{UNIT}.service", check=False).returncode != 0
+    row = service.world.row(video_id)
+    assert row["status"] in {"UPLOADED", "READY"}
+    done = service.done_chunks(video_id)
+    service.machine.systemctl("start", UNIT)
+    receipt = service.ready(video_id)
+    assert row["status"] == "READY" or receipt["chunks_resumed"] == done
+
+
+def test_f31_a_killed_supervisor_is_back_and_resumes(service: Service, recording: Path) -> None:
+    video_id = service.begun(recording)
+    pid, restarts = service.machine.main_pid, int(service.machine.show("NRestarts"))
+    service.machine.run("kill", "-KILL", str(pid))
+    receipt = service.ready(video_id)
+    assert receipt["chunks_resumed"] >= 1
+    assert [attempt["outcome"] for attempt in service.world.attempts(video_id)] == ["abandoned", "ready"]
+    assert int(service.machine.show("NRestarts")) == restarts + 1
+    assert service.machine.main_pid != pid
+
+
+def test_a_crash_loop_is_gone_through_and_not_given_up(service: Service) -> None:
+    """systemd's own limit is five starts in ten seconds; RestartSec= is shorter here than it is on a host."""
+    for _ in range(8):
+        pid = service.machine.main_pid
+        service.machine.run("kill", "-KILL", str(pid))
+        eventually(lambda pid=pid: service.machine.main_pid not in {0, pid}, every=0.02)
+    eventually(lambda: service.machine.show("ActiveState") == "active")
+
+
+def test_f43_a_supervisor_that_stands_still_is_aborted_and_started_anew(service: Service) -> None:
+    service.machine.write(RUNTIME_DROP_IN, "[Service]\nWatchdogSec=4\n")
+    service.machine.systemctl("daemon-reload")
+    service.machine.systemctl("restart", UNIT)
+    pid = service.machine.main_pid
+    service.machine.run("kill", "-STOP", str(pid))
+    eventually(lambda: service.machine.main_pid not in {0, pid})
+    eventually(lambda: service.machine.show("ActiveState") == "active")
+    journal = service.machine.say(
+        "journalctl", "-u", UNIT, "--no-pager", f"_PID={pid}", "+", "_PID=1", f"UNIT={UNIT}.service"
+    )
+    assert "Watchdog timeout" in journal
+    assert "Fatal Python error: Aborted" in journal
+    service.machine.run("rm", RUNTIME_DROP_IN)
+    service.machine.systemctl("daemon-reload")
+
+
+def test_a_reboot_in_mid_encode_goes_on_by_itself(service: Service, recording: Path) -> None:
+    service.configure(pool={"drain_seconds": 1})
+    service.machine.systemctl("reload", UNIT)
+    video_id = service.begun(recording)
+    service.machine.reboot()
+    assert service.ready(video_id)["chunks_resumed"] >= 1
