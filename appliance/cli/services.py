@@ -48,7 +48,7 @@ class Services:
     @cached_property
     def sources(self) -> S3:
         """The bucket of uploads."""
-        return adapters.source_storage(self.config)
+        return adapters.storages(self.config)[1]
 
     @cached_property
     def streams(self) -> S3:

@@ -25,6 +25,7 @@ from appliance.encoder.database import Access
 from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat
 from appliance.encoder.job import Task
+from appliance.encoder.lookout import Lookout
 from appliance.encoder.parent import Parent
 from appliance.encoder.pipeline import Fetched
 from appliance.encoder.workshop import Hands, Workshop, holding
@@ -32,6 +33,8 @@ from appliance.log import job_fields
 
 #: While a chunk waits for help the queue is polled only this long at a time.
 SOON_SECONDS = 2.0
+#: An idle host asks no oftener whether there is one.
+QUIET_SECONDS = 4.0
 #: After a chunk that could not be encoded here: what was wrong with it, or with this host, may pass.
 REST_SECONDS = 60.0
 
@@ -51,16 +54,17 @@ class Assistant:
         heartbeat: Heartbeat,
         parent: Parent,
         drain: Drain,
+        lookout: Lookout,
         fetch: Fetch,
         room: Callable[[ChunkLease], AbstractContextManager[Path]],
         media: Callable[[int, Plan], str],
     ) -> None:
         self._workshop = workshop
         self._worker, self._chunks, self._access = worker, chunks, access
-        self._heartbeat, self._parent, self._drain = heartbeat, parent, drain
+        self._heartbeat, self._parent, self._drain, self._lookout = heartbeat, parent, drain, lookout
         self._fetch, self._room, self._media = fetch, room, media
         self._log = structlog.get_logger()
-        self._rest_until = -math.inf
+        self._rest_until = self._quiet_until = -math.inf
 
     def __call__(self) -> float:
         """Help with one chunk, if one waits; returns how long nobody needs to look again: not at all after a chunk."""
@@ -82,12 +86,15 @@ class Assistant:
 
     def wanted(self) -> bool:
         """Whether there may be a chunk to help with: asked while nothing else is to do."""
-        if time.monotonic() < self._rest_until:
+        if time.monotonic() < max(self._rest_until, self._quiet_until):
             return False
         try:
-            return self._chunks.help_wanted(self._workshop.tools.build)
+            wanted = self._chunks.help_wanted(self._workshop.tools.build)
         except Unavailable:
             return False  # seen and said by whoever needs the database
+        if not wanted:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+        return wanted
 
     def _forget(self, token: uuid.UUID) -> None:
         """Nobody knows whether the claim took a chunk. If it did, that chunk goes back."""
@@ -101,6 +108,7 @@ class Assistant:
 
     def _help(self, found: Assist) -> None:
         """To the chunk's end, whatever that is."""
+        self._lookout.leave()
         chunk = found.chunk
         with job_fields(video_id=chunk.video_id, tenant_id=found.tenant_id, request_id=None, lease_epoch=found.epoch):
             self._parent.announce(Assisting(chunk.token, chunk.video_id, found.tenant_id, chunk.number))

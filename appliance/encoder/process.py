@@ -41,6 +41,7 @@ from appliance.encoder.database import FRESH_SECONDS, Access
 from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat
 from appliance.encoder.job import Job
+from appliance.encoder.lookout import Lookout
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent
 from appliance.encoder.pipeline import Published
@@ -89,6 +90,7 @@ class Encoder:
         heartbeat: Heartbeat,
         parent: Parent,
         drain: Drain,
+        lookout: Lookout,
         work: Work,
         assist: Assistant | None,
     ) -> None:
@@ -102,6 +104,7 @@ class Encoder:
         self._heartbeat = heartbeat
         self._parent = parent
         self._drain = drain
+        self._lookout = lookout
         self._work = work
         self._assist = assist
         self._log = structlog.get_logger()
@@ -140,17 +143,26 @@ class Encoder:
             self._finish(ended, received)
 
     def _on_silence(self) -> None:
-        """Nobody rang: take the first due row, so that a dead SQS costs a poll interval; without one, help others."""
+        """Nobody rang: take the first due row, so that a dead SQS costs a poll interval; without one, help others.
+
+        Whoever has just done something looks for more; of those that idle one does.
+        """
+        fresh = not self._poll_seconds
+        if not (fresh or self._lookout.ours()):
+            self._poll_seconds = math.inf
+            return
         with _bound(None, None, None):
             ended = self._claim_next()
             if ended is not None:
                 self._finish(ended, None)
         if ended is None:
-            self._poll_seconds = self._assist() if self._assist else math.inf
+            helps = self._assist and (fresh or self._assist.wanted())
+            self._poll_seconds = self._assist() if self._assist and helps else math.inf
 
     def _distracted(self) -> bool:
-        """A chunk that wants help is not kept waiting for the end of a long poll."""
-        return bool(self._assist and self._assist.wanted())
+        """A chunk that wants help is not kept waiting for a long poll's end, nor a row for whoever is to look now."""
+        looked = self._lookout.held
+        return self._lookout.ours() and bool(not looked or (self._assist and self._assist.wanted()))
 
     def _hand_back(self, received: Received) -> None:
         """Not for us: with fast-ack it is left to come back by itself, for visibility is never touched there (F37)."""
@@ -200,6 +212,7 @@ class Encoder:
 
     def _own(self, lease: Lease) -> Ended:
         """Work on a claimed video and write its end to the row, with the heartbeat beating all the time."""
+        self._lookout.leave()
         bind_contextvars(video_id=lease.video_id, tenant_id=lease.tenant_id, lease_epoch=lease.epoch)
         self._parent.announce(Claimed(lease.token, lease.video_id, lease.tenant_id, lease.epoch, lease.waited_seconds))
         self._log.info("VIDEO_CLAIMED", leased_by=lease.worker.name, pid=os.getpid())

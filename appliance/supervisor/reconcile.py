@@ -75,14 +75,24 @@ def _token(heartbeat: str) -> UUID | None:
 
 
 def reconcile_once(
-    sweeps: Sweeps, telemetry: Telemetry, doorbell: Doorbell, rules: Rules, *, dry_run: bool = False
+    sweeps: Sweeps,
+    telemetry: Telemetry,
+    doorbell: Doorbell,
+    rules: Rules,
+    *,
+    dry_run: bool = False,
+    nothing: bool = False,
 ) -> Report:
     """One pass. Raises Unavailable("postgres"); what Redis or SQS did not answer is in the report.
+
+    `nothing`: no row is UPLOADED or PROCESSING, so there is only Redis to ask whether it answers.
 
     Ten of these at once are harmless: every write proves its own case (F15).
     """
     report = Report()
-    if dry_run:
+    if nothing:
+        _amnesty(telemetry, rules, report)
+    elif dry_run:
         _look(sweeps, telemetry, rules, report)
     else:
         rows = _reclaim(sweeps, telemetry, rules, report)

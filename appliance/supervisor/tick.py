@@ -159,7 +159,8 @@ class Ticker:
 
     def _reconcile(self) -> None:
         with self._dependencies.watched(OBSERVER, "postgres"):
-            report = reconcile_once(self._sweeps, self._telemetry, self._doorbell, self._rules)
+            nothing = not any((self._board.backlog or {"": 1}).values())
+            report = reconcile_once(self._sweeps, self._telemetry, self._doorbell, self._rules, nothing=nothing)
         self._tell(report)
 
     def _tell(self, report: Report) -> None:

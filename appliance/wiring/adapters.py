@@ -78,8 +78,10 @@ def storage(config: Config) -> S3:
     return S3(aws_client(config, "s3"), config.storage.bucket)
 
 
-def source_storage(config: Config) -> S3:
-    return S3(aws_client(config, "s3"), config.storage.source_bucket or config.storage.bucket)
+def storages(config: Config) -> tuple[S3, S3]:
+    """Where streams go and where sources lie, through one client: each would cost 12 MiB."""
+    client = aws_client(config, "s3")
+    return S3(client, config.storage.bucket), S3(client, config.storage.source_bucket or config.storage.bucket)
 
 
 def secrets(config: Config) -> set[str]:

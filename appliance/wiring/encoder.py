@@ -24,6 +24,7 @@ from appliance.encoder.assist import Assistant
 from appliance.encoder.database import Access
 from appliance.encoder.drain import Drain
 from appliance.encoder.heartbeat import Heartbeat, Rhythm
+from appliance.encoder.lookout import Lookout
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent, die_with_parent
 from appliance.encoder.process import Encoder, Work
@@ -86,7 +87,7 @@ def build(config: Config, slot: int, parent: Parent, drain: Drain, work: Work | 
         parent=parent,
     )
     mine: dict[str, Any] = {"worker": worker(slot), "access": access, "heartbeat": heartbeat}
-    mine |= {"parent": parent, "drain": drain}
+    mine |= {"parent": parent, "drain": drain, "lookout": Lookout(workspace.directory / "lookout")}
     crafts: tuple[Work, Assistant | None] = (
         (work, None) if work else _crafts(config, adapters.chunks(config, connection), workspace, cache, mine)
     )
@@ -124,9 +125,10 @@ def _crafts(
 ) -> tuple[Work, Assistant]:
     """One's own videos and others' chunks, with the same tools. Raises ConfigError when there is no usable ffmpeg."""
     found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
-    workshop = engine.workshop(config, found, adapters.storage(config), chunks)
+    streams, masters = adapters.storages(config)
+    workshop = engine.workshop(config, found, streams, chunks)
     sources = Sources(
-        adapters.source_storage(config),
+        masters,
         cache,
         max_bytes=config.workspace.max_source_bytes,
         floor_bytes=config.workspace.min_free_bytes,

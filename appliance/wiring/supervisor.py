@@ -41,7 +41,7 @@ from appliance.supervisor.web.server import Pages, Web
 from appliance.wiring import adapters
 
 #: Imported once by the fork server, so that each child is forked with everything loaded.
-PRELOAD = ["appliance.wiring.encoder"]
+PRELOAD = ["appliance.wiring.preload"]
 
 
 def run(config: Config) -> int:
@@ -188,7 +188,6 @@ def _ticker(
         renew_seconds=config.lease.renew_seconds,
         publish_seconds=config.cloudwatch.period_seconds,
     )
-    cloudwatch = CloudWatch(adapters.aws_client(config, "cloudwatch"), config.cloudwatch.namespace)
     return Ticker(
         settings,
         rules(config),
@@ -196,12 +195,18 @@ def _ticker(
         reports=Reports(connection),
         telemetry=adapters.telemetry(config),
         doorbell=adapters.doorbell(config),
-        cloudwatch=cloudwatch if config.cloudwatch.enabled else None,
+        cloudwatch=_cloudwatch(config),
         board=board,
         dependencies=dependencies,
         metrics=metrics,
         slots=slots,
     )
+
+
+def _cloudwatch(config: Config) -> CloudWatch | None:
+    if not config.cloudwatch.enabled:
+        return None
+    return CloudWatch(adapters.aws_client(config, "cloudwatch"), config.cloudwatch.namespace)
 
 
 def _read_again(path: str) -> Config:

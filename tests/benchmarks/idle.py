@@ -40,9 +40,9 @@ def figures(world: World, directory: Path, *, slots: int, seconds: float, settle
     yield Figure(f"idle, {slots} slots, CPU in cores", used / length, CPU_TARGET, raw={"cpu seconds": used})
     shares = [memory[pid] for pid in encoders]
     yield Figure("idle, PSS of a slot in MiB", max(shares), SLOT_MIB, raw={"median": median(shares)})
-    others = sum(share for pid, share in memory.items() if pid not in encoders)
-    raw = {"supervisor alone": memory[running.process.pid]}
-    yield Figure("idle, PSS of supervisor and fork server in MiB", others, SUPERVISOR_MIB, raw=raw)
+    alone = memory[running.process.pid]
+    others = sum(share for pid, share in memory.items() if pid not in encoders) - alone
+    yield Figure("idle, PSS of the supervisor in MiB", alone, SUPERVISOR_MIB, raw={"fork server beside it": others})
     yield Figure("idle, statements a second", statements / length, STATEMENT_TARGET, raw={"statements": statements})
 
 

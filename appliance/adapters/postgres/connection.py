@@ -91,7 +91,7 @@ class Database:
         found, query = self._statements[statement]
         values = {name: _plain(value) for name, value in parameters.items()}
         with self._lock:
-            self._connect_if_needed()
+            self._connect_if_needed(doubt=found.writes)  # a read that meets a dead connection is read again
             try:
                 return self._execute(query, values)
             except ConnectionLost as lost:
@@ -128,8 +128,8 @@ class Database:
         with self._lock:
             self._drop()
 
-    def _connect_if_needed(self) -> None:
-        if self._connection is not None and self._suspicious():
+    def _connect_if_needed(self, *, doubt: bool = True) -> None:
+        if self._connection is not None and doubt and self._suspicious():
             with contextlib.suppress(ConnectionLost):
                 self._execute(self._statements["check"][1], {})
         if self._connection is None:

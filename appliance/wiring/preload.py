@@ -1,0 +1,16 @@
+"""What the fork server imports once, so that every child is forked with it: the one module whose import does something.
+
+The descriptions of S3 and SQS and everything imported so far are laid aside where the garbage collector does not look:
+a collection in a child would write to each object's page, and so copy it.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import appliance.wiring.encoder  # noqa: F401
+from appliance.adapters import aws
+
+aws.read_models("s3", "sqs")
+gc.collect()
+gc.freeze()

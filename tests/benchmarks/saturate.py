@@ -1,0 +1,75 @@
+"""`bench saturate`: eight videos through the appliance, against an ideal scheduler of the bare commands.
+
+Ideal: the CPU seconds of one hand-written cascade for each video (one x264 thread a rung, as many at a time as there
+are cores), divided by the cores, as if no core ever waited. Ours is from the first ring to the last READY.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from appliance.config import Encode
+from tests.benchmarks import cpu, encode, fleet, shapes
+from tests.benchmarks.measure import Figure, Missing, cores, interleaved, median, parser, rounded, tell
+from tests.hosts import World, eventually, host
+
+VIDEOS, TARGET = 8, 1.08
+NAME = f"saturate, wall of {VIDEOS} videos against an ideal scheduler"
+
+
+def ideal(jobs: list[shapes.Job], workers: int) -> float:
+    """Seconds, if no core had ever waited."""
+
+    def run(job: shapes.Job) -> float:
+        job.out.mkdir(parents=True, exist_ok=True)
+        return sum(cpu.run(command).cpu_seconds for command in shapes.cascade(job))
+
+    with ThreadPoolExecutor(workers) as pool:
+        return sum(pool.map(run, jobs)) / workers
+
+
+def through(world: World, jobs: list[shapes.Job]) -> float:
+    """Seconds from the first ring to the last READY."""
+    videos = [world.upload(job.source) for job in jobs]
+    began = time.monotonic()
+    for video_id in videos:
+        world.ring(video_id)
+    patience = fleet.PATIENCE_FACTOR * sum(job.seconds for job in jobs)
+    count = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
+    eventually(lambda: world.query(count, videos)[0]["n"] == len(videos), seconds=patience, every=0.05)
+    seconds = time.monotonic() - began
+    assert {world.row(video_id)["status"] for video_id in videos} == {"READY"}
+    return seconds
+
+
+def figures(world: World, directory: Path, *, seconds: float, size: tuple[int, int], rounds: int) -> Iterator[Figure]:
+    try:
+        found = cores(2)
+        sources = [encode.camera(directory, seconds, size, start=3 * number) for number in range(VIDEOS)]
+    except Missing as error:
+        yield Figure(NAME, None, TARGET, why=str(error))
+        return
+    out = directory / "out"
+    jobs = [shapes.Job(source, out / source.stem, *size, encode.RATE, seconds, Encode(), 1) for source in sources]
+    with host(world, directory / "host", **{**fleet.REAL, "pool": {"encoders": len(found)}}) as running:
+        eventually(lambda: len(running.events("ENCODER_BOOTED")) == len(found))
+        times = interleaved({"ours": lambda: through(world, jobs), "ideal": lambda: ideal(jobs, len(found))}, rounds)
+    raw = {f"{way} s": rounded(seconds, 2) for way, seconds in times.items()}
+    yield Figure(NAME, median(times["ours"]) / median(times["ideal"]), TARGET, raw={**raw, "cores": len(found)})
+
+
+def main() -> int:
+    made = parser("saturate", __doc__, rounds=3)
+    made.add_argument("--seconds", type=float, default=30.0, help="length of each video")
+    options = made.parse_args()
+    seconds, size, rounds = (1.0, (320, 180), 1) if options.quick else (options.seconds, (1920, 1080), options.rounds)
+    with fleet.stage() as (world, directory):
+        return tell(figures(world, directory, seconds=seconds, size=size, rounds=rounds), as_json=options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
