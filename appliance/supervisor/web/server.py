@@ -25,8 +25,9 @@ import structlog
 from appliance.supervisor.web.holder import holder
 
 CONNECTIONS = 16
-#: Threads, those included whose connection was just taken away. One beyond is closed unread.
+#: Threads, those included whose connection was just taken away. One beyond is closed unread, if none ends soon.
 THREADS = 2 * CONNECTIONS
+PLACE_SECONDS = 2.0
 #: Request line and headers; browsers and Prometheus send less than 2 KiB.
 HEAD_BYTES = 16 * 1024
 #: For one connection from accept to close; a scrape takes some milliseconds.
@@ -148,13 +149,13 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__((host, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
         while len(self._open) >= CONNECTIONS:
             oldest = self._open.pop(next(iter(self._open)), None)
             if oldest:
                 _hang_up(oldest)
+        if not self._places.acquire(timeout=PLACE_SECONDS):
+            self.shutdown_request(request)
+            return
         self._open[id(request)] = request
         super().process_request(request, client_address)
 
