@@ -138,6 +138,17 @@ ensure_browser() {
   fi
 }
 
+# promtool, prometheus and node_exporter, unpacked and not installed: no daemon starts. Without them their tests skip.
+ensure_prometheus() {
+  local place=$venv/prometheus
+  if [ -x "$place/usr/bin/promtool" ] || ! command -v apt-get >/dev/null; then return 0; fi
+  mkdir -p "$place"
+  if [ "$(id -u)" = 0 ]; then apt-get update -qq >/dev/null || true; fi
+  (cd "$place" && apt-get download -qq prometheus prometheus-node-exporter && for package in *.deb; do
+    dpkg -x "$package" . && rm "$package"
+  done) >/dev/null 2>&1 || say "apt-get could not download prometheus; the tests with it will skip."
+}
+
 run_demo() {
   ensure_environment demo
   PYTHONPATH=$top exec "$venv/bin/python" -m appliance demo "$@"
@@ -147,7 +158,8 @@ run_test() {
   ensure_environment test
   ensure_tools chromium:chromium npm:npm /lib/systemd/systemd:systemd dbus-daemon:dbus
   ensure_browser
-  export BROWSER_MODULES=$venv/browser/node_modules
+  ensure_prometheus
+  export BROWSER_MODULES=$venv/browser/node_modules PROMETHEUS_PROGRAMS=$venv/prometheus/usr/bin
   cd "$top"
   if [ "$#" -gt 0 ]; then exec "$venv/bin/python" -m pytest "$@"; fi
   "$venv/bin/ruff" check .

@@ -166,6 +166,7 @@ class Web:
     #: Where `/metrics` and health are served; the status page is on loopback whatever this says.
     host: str = "0.0.0.0"  # noqa: S104 - Prometheus scrapes from another host
     port: int = 9100
+    textfile: str = ""
 
 
 @dataclass(frozen=True)

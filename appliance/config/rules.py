@@ -169,5 +169,8 @@ def _words(config: Config) -> Iterator[Inconsistency]:
             yield (section, name), f"must be one of {', '.join(allowed)}{did_you_mean(word, allowed)}"
     if not 0 <= config.web.port <= 65535:
         yield ("web", "port"), "must be a port, 1 to 65535, or 0 for any free one"
+    textfile = config.web.textfile
+    if textfile and not (Path(textfile).is_absolute() and textfile.endswith(".prom")):
+        yield ("web", "textfile"), "must be an absolute path that ends in .prom, or node_exporter does not read it"
     if not config.cloudwatch.namespace or config.cloudwatch.namespace.startswith(("AWS/", ":")):
         yield ("cloudwatch", "namespace"), "must be a name that does not begin with `AWS/` or `:`"

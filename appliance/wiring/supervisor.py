@@ -38,6 +38,7 @@ from appliance.supervisor.reload import Answer
 from appliance.supervisor.tick import Settings, Ticker
 from appliance.supervisor.tokens import TokenFiles
 from appliance.supervisor.web.server import Pages, Web
+from appliance.supervisor.web.textfile import TextFile
 from appliance.wiring import adapters
 
 #: Imported once by the fork server, so that each child is forked with everything loaded.
@@ -84,7 +85,9 @@ def build(
     pool = Pool(spawner(config, entry), config.pool, clock)
     abandoner = _abandoner(config, files, dependencies, metrics)
     ticker = _ticker(config, board, dependencies, metrics, lambda: len(board.slots))
-    web = Web(config.web.host, config.web.port, pages(config, board, dependencies, metrics, clock), board.notices)
+    shown = pages(config, board, dependencies, metrics, clock)
+    web = Web(config.web.host, config.web.port, shown, board.notices)
+    textfile = [TextFile(Path(config.web.textfile), shown.metrics)] if config.web.textfile else []
     return Supervisor(
         config,
         Fitting(
@@ -96,7 +99,7 @@ def build(
         ),
         pool,
         abandoner=abandoner,
-        services=[ticker, web, *_media_sweep(config, metrics)],
+        services=[ticker, web, *textfile, *_media_sweep(config, metrics)],
         files=files,
         board=board,
         dependencies=dependencies,
