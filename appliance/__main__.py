@@ -23,6 +23,7 @@ from appliance.domain.secrets import redacted
 PROGRAM = "video-appliance"
 VERBS = {
     "run": "the service: a supervisor and its encoders, until SIGTERM",
+    "check": "the doctor: tries everything the service needs, and says what to do",
     "status": "backlog, encoders of this host, which dependencies answer",
     "submit": "upload a recording, make its row, ring the bell",
     "list": "the attempts that began last, and what became of them",

@@ -57,6 +57,11 @@ class YamlFile:
         ordered = sorted(self._problems, key=lambda problem: problem[0])
         return [f"{self._path}:{line}: {text}" if line else f"{self._path}: {text}" for line, text in ordered]
 
+    @property
+    def lines(self) -> dict[Where, int]:
+        """Where each setting stands that was read, by its path."""
+        return dict(self._lines)
+
     def problem(self, where: Where, sentence: str) -> None:
         """Note a mistake in the setting `where`, unless it, or what it lies in, is known to be wrong already."""
         places = [where[:depth] for depth in range(len(where), 0, -1)]

@@ -34,8 +34,11 @@ def counted(alert: str, at: int, name: str, labels: str, fires: str, quiet: str,
 
 UP = f"up{{{HOST}}}"
 IDLE, DRAINING = series("slots", 'state="idle"'), series("draining")
+FILE_LABELS = f'{HOST},file="/x/video-appliance.prom"'
+FILE = f"node_textfile_mtime_seconds{{{FILE_LABELS}}}"
 CASES = [
     Case("VideoApplianceDown", 10, {UP: "1 1 0x10"}, {UP: "1 0 0 1x10"}, HOST),
+    Case("VideoFileOld", 10, {FILE: "0x10"}, {FILE: "0+60x10"}, FILE_LABELS),
     counted("VideoBacklogOld", 60, "oldest_pending_seconds", "", "0+60x60", "1700x60"),
     Case("VideoNoEncoders", 10, {IDLE: "0x10", DRAINING: "0x10"}, {IDLE: "0x10", DRAINING: "1x10"}, 'instance="a"'),
     counted(

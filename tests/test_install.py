@@ -74,6 +74,7 @@ SERVICE = {
     f"{RELEASE}/.complete",
     f"{RELEASE}/video-appliance",
     f"{RELEASE}/video-appliance.yaml",
+    f"{RELEASE}/video-appliance.schema.json",
     *(f"{RELEASE}/systemd/video-appliance.{kind}" for kind in ("service", "sysusers.conf", "tmpfiles.conf")),
 }
 CONFIGURATION = "etc/video-appliance.yaml"

@@ -98,6 +98,10 @@ class Telemetry:
         """For how long this Redis has been running."""
         return float(self._read(lambda: self._client.info("server"))["uptime_in_seconds"])
 
+    def info(self) -> dict[str, Any]:
+        """What Redis says of itself (INFO), all sections in one."""
+        return dict(self._read(self._client.info))
+
     def read_progress(self, tenant_id: int, video_id: int) -> dict[str, Any] | None:
         text = self._read(lambda: self._client.get(progress_key(tenant_id, video_id)))
         if text is None:

@@ -92,6 +92,16 @@ class Doorbell:
         counts = self._call("get_queue_attributes", AttributeNames=names)["Attributes"]
         return Depth(*(int(counts[name]) for name in names))
 
+    def settings(self) -> dict[str, str]:
+        """What the queue says of itself: every attribute, as text."""
+        return dict(self._call("get_queue_attributes", AttributeNames=["All"])["Attributes"])
+
+    def dead_letter_settings(self) -> dict[str, str]:
+        """The same of the dead-letter queue; empty when none is set."""
+        if not self._dead_letter_url:
+            return {}
+        return dict(self._call("get_queue_attributes", url=self._dead_letter_url, AttributeNames=["All"])["Attributes"])
+
     def _call(self, method: str, *, url: str = "", **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(QueueUrl=url or self._url, **arguments)

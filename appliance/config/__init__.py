@@ -203,11 +203,24 @@ class Config:
     path: str = field(default="", metadata={"setting": False})
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """`origins`: `section.setting` → `file:line` or `environment …`; what is not in it has its default."""
+
+    config: Config
+    origins: dict[str, str]
+
+
 def load(path: Path | str | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """Read the file: `path`, else what VIDEO_APPLIANCE_CONFIG names, else `/etc/video-appliance.yaml`.
 
     Raises ConfigError with every mistake. Asks for nothing but the file: secrets are read by those who need them.
     """
+    return read(path, environment).config
+
+
+def read(path: Path | str | None = None, environment: Mapping[str, str] = os.environ) -> Loaded:
+    """As `load`, with where each value comes from."""
     chosen = Path(path or environment.get("VIDEO_APPLIANCE_CONFIG") or DEFAULT_PATH)
     file = YamlFile(chosen)
     config: Config = file.read(Config) or Config()
@@ -219,9 +232,11 @@ def load(path: Path | str | None = None, environment: Mapping[str, str] = os.env
         problems.append("VIDEO_FAST_ACK in the environment: must be 0 or 1")
     if problems:
         raise ConfigError(problems)
+    origins = {".".join(where): f"{chosen}:{line}" for where, line in file.lines.items() if len(where) == 2}
     if fast_ack is not None:
         config = replace(config, queue=replace(config.queue, fast_ack=fast_ack == "1"))
-    return replace(config, path=str(chosen))
+        origins["queue.fast_ack"] = "environment VIDEO_FAST_ACK"
+    return Loaded(replace(config, path=str(chosen)), origins)
 
 
 def validate_for_run(config: Config) -> None:

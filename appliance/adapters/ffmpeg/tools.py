@@ -12,6 +12,11 @@ from appliance.domain.errors import ConfigError, Transient
 
 #: The oldest major version whose command line runs its stages side by side (Debian 12's 5.1 takes 1.8 × the wall time).
 OLDEST_MAJOR = 7
+#: Without these no video becomes a stream, or not every kind of it (zscale and tonemap: HDR; subtitles: webvtt).
+NEEDED = {
+    "encoder": ("libx264", "aac", "mjpeg", "webvtt"),
+    "filter": ("scale", "fps", "zscale", "tonemap", "bwdif", "idet", "loudnorm", "aresample", "showwavespic"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,18 @@ def find(ffmpeg: str = "", ffprobe: str = "") -> Tools:
         raise ConfigError(problems)
     build = _build(str(chosen_ffmpeg))
     return Tools(str(chosen_ffmpeg), str(chosen_ffprobe), build)
+
+
+def lacks(ffmpeg: str) -> list[str]:
+    """What every encode needs and this build has not, as `encoder libx264` or `filter scale`."""
+    missing = []
+    for kind, wanted in NEEDED.items():
+        answer = subprocess.run(
+            [ffmpeg, "-hide_banner", f"-{kind}s"], check=False, capture_output=True, text=True, timeout=30
+        )
+        known = {word for line in answer.stdout.splitlines() for word in line.split()[1:2]}
+        missing += [f"{kind} {name}" for name in wanted if name not in known]
+    return missing
 
 
 def _from_wheel(module: str, attribute: str) -> str | None:

@@ -44,3 +44,21 @@ class Reports:
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The attempts that began last, latest first, with their receipts and what the row says now."""
         return self._database.run("recent", limit=limit)
+
+    def server(self) -> dict[str, Any]:
+        """Its version, its limits, whether it takes writes, and its clock as Unix time."""
+        return self._database.run("server")[0]
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The appliance's tables: whether each is there, its columns, and the privileges that are missing on it."""
+        table = self._database.table
+        names = [table, f"{table}_attempt", f"{table}_plan", f"{table}_chunk", "reconcile_tick"]
+        return self._database.run("tables", tables=names)
+
+    def applied(self) -> set[str]:
+        """The names of the migrations that were applied."""
+        return {row["name"] for row in self._database.run("migrate_applied")}
+
+    def lease_indexes(self) -> list[str]:
+        """Indexes on the video table that hold leased_until."""
+        return [row["name"] for row in self._database.run("lease_indexes", table=self._database.table)]

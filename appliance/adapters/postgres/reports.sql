@@ -38,3 +38,26 @@ FROM {attempt} AS a
 LEFT JOIN {video} AS v ON v.id = a.video_id
 ORDER BY a.started_at DESC
 LIMIT %(limit)s;
+
+-- name: server
+SELECT current_setting('server_version') AS version,
+       current_setting('server_version_num')::integer AS version_number,
+       current_setting('max_connections')::integer AS max_connections,
+       current_setting('transaction_read_only') = 'on' AS read_only,
+       extract(epoch FROM now())::float8 AS now_seconds;
+
+-- name: tables
+-- What there is of ours: each table, its columns, and whether this role may work with it.
+SELECT t.name, to_regclass(quote_ident(t.name)) IS NOT NULL AS there,
+       ARRAY (SELECT a.attname::text FROM pg_attribute AS a
+              WHERE a.attrelid = to_regclass(quote_ident(t.name)) AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+       ARRAY (SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p
+              WHERE NOT has_table_privilege(to_regclass(quote_ident(t.name)), p)) AS missing_privileges
+FROM unnest(%(tables)s::text[]) AS t (name);
+
+-- name: lease_indexes
+-- An index that holds leased_until makes every renewal write to it: none of them is HOT then.
+SELECT i.indexrelid::regclass::text AS name
+FROM pg_index AS i
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = 'leased_until'
+WHERE i.indrelid = to_regclass(quote_ident(%(table)s)) AND a.attnum = ANY (i.indkey);

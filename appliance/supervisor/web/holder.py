@@ -17,6 +17,11 @@ def holder(port: int, proc: Path = Path("/proc")) -> str:
     return "another process"
 
 
+def listening(port: int, proc: Path = Path("/proc")) -> bool:
+    """Whether anybody listens on it."""
+    return bool(_listening(port, proc))
+
+
 def _listening(port: int, proc: Path) -> set[str]:
     """Inodes of the sockets that listen on the port, on any address (proc(5): field 2 address, 4 state, 10 inode)."""
     inodes = set()
