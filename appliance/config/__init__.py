@@ -170,6 +170,11 @@ class Web:
 
 
 @dataclass(frozen=True)
+class StatusPage:
+    media_base_url: str = ""
+
+
+@dataclass(frozen=True)
 class CloudWatch:
     enabled: bool = False
     namespace: str = "Academy/Workers"
@@ -198,6 +203,7 @@ class Config:
     sandbox: Sandbox = field(default_factory=Sandbox)
     encode: Encode = field(default_factory=Encode)
     web: Web = field(default_factory=Web)
+    status_page: StatusPage = field(default_factory=StatusPage)
     cloudwatch: CloudWatch = field(default_factory=CloudWatch)
     log: Log = field(default_factory=Log)
     path: str = field(default="", metadata={"setting": False})

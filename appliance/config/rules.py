@@ -89,11 +89,14 @@ def _addresses(config: Config) -> Iterator[Inconsistency]:
         ("queue", "url"): (config.queue.url, http),
         ("queue", "dead_letter_url"): (config.queue.dead_letter_url, http),
         ("aws", "endpoint_url"): (config.aws.endpoint_url, http),
+        ("status_page", "media_base_url"): (config.status_page.media_base_url, http),
         ("redis", "url"): (config.redis.url, ("redis://", "rediss://", "unix://")),
     }
     for where, (address, beginnings) in addresses.items():
         if address and not address.startswith(beginnings):
             yield where, f"must begin with {' or '.join(beginnings)}"
+    if set("?#@'\"; ") & set(config.status_page.media_base_url):
+        yield ("status_page", "media_base_url"), "must be a bare address: no password, no query, no signature, no space"
 
 
 def _times(config: Config) -> Iterator[Inconsistency]:

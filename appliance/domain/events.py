@@ -79,13 +79,16 @@ class ChunkEnded:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the running job is. `percent` 0–100 of the whole video; `speed` in media seconds per second."""
+    """Where the running job is. `percent` 0–100 of the whole video (an assistant's: of its chunk); `speed` in media
+    seconds per second; `chunk` the number of the one that is being encoded.
+    """
 
     video_id: int
     percent: float
     step: str
     speed: float | None = None
     remaining_seconds: float | None = None
+    chunk: int | None = None
 
 
 @dataclass(frozen=True)

@@ -142,16 +142,20 @@ class Assistant:
         with holding(self._chunks, task, chunk), self._room(chunk) as directory:
             fetched = self._fetch(task, found.file_key, plan, directory)
             hands = Hands(self._workshop, task, plan, media, directory, outcome="assisted")
-            encoded = hands.encode(chunk, partial(self._tell, task, found))
+            encoded = hands.encode(chunk, partial(self._tell, task, found, time.monotonic()))
             ended = hands.deliver(chunk, encoded, bytes_in=fetched.bytes_in)
         task.announce(ended)
 
-    def _tell(self, task: Task, found: Assist, seconds: float) -> None:
+    def _tell(self, task: Task, found: Assist, began: float, seconds: float) -> None:
         """For this host's status page alone; the video's progress is its owner's to tell."""
-        step = f"chunk {found.chunk.number}"
+        number = found.chunk.number
+        step = f"assist chunk {number}"
         if task.report_due(step):
-            whole = float(found.plan.chunk(found.chunk.number).frames / found.plan.grid.rate)
-            task.announce(Progress(found.chunk.video_id, min(100.0, 100 * seconds / whole), f"assist {step}"))
+            whole = float(found.plan.chunk(number).frames / found.plan.grid.rate)
+            speed = seconds / (time.monotonic() - began) or None
+            left = max(0.0, whole - seconds) / speed if speed else None
+            percent = min(100.0, 100 * seconds / whole)
+            task.announce(Progress(found.chunk.video_id, percent, step, speed, left, number))
 
     def _rest(self) -> None:
         self._rest_until = time.monotonic() + REST_SECONDS

@@ -133,6 +133,7 @@ class Job(Task):
         speed: float | None = None,
         fps: float | None = None,
         remaining_seconds: float | None = None,
+        chunk: int | None = None,
     ) -> None:
         """Percentages 0–100. Goes to Redis and to the supervisor, never to the database, and not too often."""
         self._enter(step)
@@ -151,7 +152,7 @@ class Job(Task):
         }
         self._telemetry.progress(self.lease, fields)
         self._parent.saw("redis", answers=self._telemetry.answers)
-        self.announce(Progress(self.lease.video_id, percent, step, speed, remaining_seconds))
+        self.announce(Progress(self.lease.video_id, percent, step, speed, remaining_seconds, chunk))
 
     def lose(self, sentence: str) -> None:
         """The lease is somebody else's. Said loudly, once, by whoever finds out first."""

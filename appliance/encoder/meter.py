@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from appliance.domain.plan import Chunk, Plan
 
-#: (fraction of the chunks' frames done, media seconds per second, seconds remaining)
-Report = Callable[[float, float | None, float | None], None]
+#: (fraction of the chunks' frames done, media seconds per second, seconds remaining, the running chunk's number)
+Report = Callable[[float, float | None, float | None, int], None]
 
 
 class Meter:
@@ -43,7 +43,7 @@ class Meter:
         fresh = frames - self._resumed
         remaining = elapsed * (self._total - frames) / fresh if fresh > 0 else None
         speed = seconds and fresh / self._rate / elapsed
-        self._report(frames / self._total, speed or None, remaining)
+        self._report(frames / self._total, speed or None, remaining, chunk.number)
 
     def finish(self, chunk: Chunk, wall_seconds: float) -> None:
         """The running chunk is encoded; its pace is the estimate for the next one."""

@@ -51,6 +51,7 @@ class Job(Task, Protocol):
         speed: float | None = None,
         fps: float | None = None,
         remaining_seconds: float | None = None,
+        chunk: int | None = None,
     ) -> None: ...
 
 

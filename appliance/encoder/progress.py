@@ -15,7 +15,7 @@ def report(job: Job, step: str, percent: float) -> None:
     job.progress(percent, step, step_index=STEPS.index(step) + 1, step_total=len(STEPS), step_percent=0.0)
 
 
-def report_encode(job: Job, fraction: float, speed: float | None, remaining: float | None) -> None:
+def report_encode(job: Job, fraction: float, speed: float | None, remaining: float | None, chunk: int) -> None:
     """The chunks: the fraction of their frames that is out, the pace in media seconds a second, the seconds left."""
     job.progress(
         ENCODE_FROM + (ENCODE_TO - ENCODE_FROM) * fraction,
@@ -25,6 +25,7 @@ def report_encode(job: Job, fraction: float, speed: float | None, remaining: flo
         step_percent=100 * fraction,
         speed=speed,
         remaining_seconds=remaining,
+        chunk=chunk,
     )
 
 

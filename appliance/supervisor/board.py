@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from appliance.adapters.postgres.reports import AtWork
 from appliance.domain.events import Assisting, Claimed
+from appliance.supervisor.history import History
 from appliance.supervisor.pool import Slot, State
 
 #: The loop turns every second; after this long without a turn it is stuck.
@@ -17,7 +19,11 @@ STUCK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class SlotView:
-    """One slot as shown. `since_seconds`: for how long it has been in this state."""
+    """One slot as shown. `since_seconds`: for how long it has been in this state.
+
+    `role`: `owner` of the video or `assist`, empty without work; `chunk`: the number of the one being encoded;
+    `elapsed_seconds`: since the work began; `leaves_in_seconds`: what a draining one may still take.
+    """
 
     slot: int
     state: str
@@ -31,6 +37,11 @@ class SlotView:
     remaining_seconds: float | None
     #: Since it last renewed the lease of its own video; None while it owns none.
     heartbeat_age_seconds: float | None = None
+    tenant_id: int | None = None
+    role: str = ""
+    chunk: int | None = None
+    elapsed_seconds: float | None = None
+    leaves_in_seconds: float | None = None
 
 
 @dataclass
@@ -44,7 +55,13 @@ class Board:
     #: UPLOADED, PROCESSING → rows; None until the database was asked once.
     backlog: dict[str, int] | None = None
     oldest_due_seconds: float | None = None
+    #: When the backlog was learnt, monotonic.
+    learnt_at: float | None = None
+    #: Rows and the fleet as they were at `seen_at` (monotonic), learnt only while somebody looks at the page.
     recent: tuple[dict[str, Any], ...] = ()
+    at_work: AtWork | None = None
+    seen_at: float | None = None
+    history: History = field(default_factory=lambda: History(15.0))
     reconciled_at: float | None = None
     #: Layers of ffmpeg's cage → whether they hold on this host; empty until tried.
     sandbox: dict[str, bool] = field(default_factory=dict)
@@ -68,7 +85,7 @@ class Board:
         return reasons
 
     def status(self, now: float, down: dict[str, float | None]) -> dict[str, Any]:
-        """Everything, as the status page's JSON."""
+        """The state of this host, for the log; the page's JSON adds to it (web/shape.py)."""
         return {
             "uptime_seconds": round(now - self.started_at, 1),
             "draining": self.draining,
@@ -77,23 +94,30 @@ class Board:
             "slots": [asdict(slot) for slot in self.slots],
             "backlog": self.backlog,
             "oldest_due_seconds": self.oldest_due_seconds,
-            "recent": self.recent,
             "sandbox": self.sandbox,
             "dependencies": {name: seconds is None for name, seconds in down.items()},
         }
 
 
 def view(slot: Slot, now: float) -> SlotView:
+    job, progress = slot.job, slot.progress
+    assists = isinstance(job, Assisting)
+    leaving = slot.state is State.DRAINING
     return SlotView(
         slot=slot.number,
         state=slot.state,
         pid=slot.tokens.pid if slot.process else None,
         since_seconds=round(now - slot.since, 1),
         restarts=slot.crashes,
-        video_id=slot.job.video_id if slot.job else None,
-        percent=slot.progress.percent if slot.progress else None,
-        step=slot.progress.step if slot.progress else "assist" if isinstance(slot.job, Assisting) else "",
-        speed=slot.progress.speed if slot.progress else None,
-        remaining_seconds=slot.progress.remaining_seconds if slot.progress else None,
-        heartbeat_age_seconds=round(now - slot.renewed_at, 1) if isinstance(slot.job, Claimed) else None,
+        video_id=job.video_id if job else None,
+        percent=progress.percent if progress else None,
+        step=progress.step if progress else "assist" if assists else "",
+        speed=progress.speed if progress else None,
+        remaining_seconds=progress.remaining_seconds if progress else None,
+        tenant_id=job.tenant_id if job else None,
+        role="" if not job else "assist" if assists else "owner",
+        chunk=progress.chunk if progress else job.number if isinstance(job, Assisting) else None,
+        elapsed_seconds=round(now - slot.job_at, 1) if job else None,
+        leaves_in_seconds=round(max(0.0, slot.release_at - now), 1) if leaving else None,
+        heartbeat_age_seconds=round(now - slot.renewed_at, 1) if isinstance(job, Claimed) else None,
     )

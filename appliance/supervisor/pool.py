@@ -137,6 +137,7 @@ class Slot:
     #: Not wanted any more: stays stopped.
     surplus: bool = False
     job: Claimed | Assisting | None = None
+    job_at: float = 0.0
     progress: Progress | None = None
 
     def move(self, happening: Happening, now: float) -> None:
@@ -265,7 +266,8 @@ class Pool:
                 case Booted():
                     slot.move(Happening.BOOTED, now)
                 case Claimed() | Assisting():
-                    slot.job, slot.progress, slot.renewed_at = event, None, now
+                    slot.job, slot.progress = event, None
+                    slot.job_at = slot.renewed_at = now
                     slot.move(Happening.CLAIMED, now)
                 case Settled():
                     slot.rest(now)

@@ -26,8 +26,6 @@ from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.reconcile import Report, Rules, reconcile_once
 
 OBSERVER = "reconcile"
-#: Videos on the status page.
-RECENT = 10
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Ticker:
             self._answering_since = time.monotonic()
         self._board.backlog = dict(backlog.by_status)
         self._board.oldest_due_seconds = backlog.oldest_due_seconds
-        self._board.recent = tuple(self._reports.recent(RECENT))
+        self._board.learnt_at = time.monotonic()
 
     def _waits(self, tick: Tick) -> bool:
         """After an outage this tick only stamps."""

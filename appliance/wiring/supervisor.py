@@ -29,8 +29,10 @@ from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import encoders, look, scratch
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
+from appliance.supervisor.history import History
 from appliance.supervisor.media import MediaSweep
 from appliance.supervisor.metrics import Metrics
+from appliance.supervisor.onlooker import Onlooker
 from appliance.supervisor.pool import Pool
 from appliance.supervisor.process import Fitting, Supervisor
 from appliance.supervisor.reconcile import Rules
@@ -38,6 +40,7 @@ from appliance.supervisor.reload import Answer
 from appliance.supervisor.tick import Settings, Ticker
 from appliance.supervisor.tokens import TokenFiles
 from appliance.supervisor.web.server import Pages, Web
+from appliance.supervisor.web.shape import media_origin, page
 from appliance.supervisor.web.textfile import TextFile
 from appliance.wiring import adapters
 
@@ -78,14 +81,16 @@ def build(
 ) -> Supervisor:
     """`entry(config, slot, connection)` is what each child runs; `sandbox` what `tried` found."""
     clock = time.monotonic
-    board = Board(started_at=clock(), ticked_at=clock(), sandbox=dict(sandbox))
+    history = History(config.reconcile.tick_seconds)
+    board = Board(started_at=clock(), ticked_at=clock(), sandbox=dict(sandbox), history=history)
     metrics = Metrics()
     dependencies = Dependencies(clock, metrics.count)
     files = TokenFiles(runtime_directory(config, environment))
     pool = Pool(spawner(config, entry), config.pool, clock)
     abandoner = _abandoner(config, files, dependencies, metrics)
     ticker = _ticker(config, board, dependencies, metrics, lambda: len(board.slots))
-    shown = pages(config, board, dependencies, metrics, clock)
+    onlooker = _onlooker(config, board)
+    shown = pages(config, board, dependencies, metrics, clock=clock, look=onlooker.look)
     web = Web(config.web.host, config.web.port, shown, board.notices)
     textfile = [TextFile(Path(config.web.textfile), shown.metrics)] if config.web.textfile else []
     return Supervisor(
@@ -99,7 +104,7 @@ def build(
         ),
         pool,
         abandoner=abandoner,
-        services=[ticker, web, *textfile, *_media_sweep(config, metrics)],
+        services=[ticker, onlooker, web, *textfile, *_media_sweep(config, metrics)],
         files=files,
         board=board,
         dependencies=dependencies,
@@ -138,20 +143,34 @@ def rules(config: Config) -> Rules:
 
 
 def pages(
-    config: Config, board: Board, dependencies: Dependencies, metrics: Metrics, clock: Callable[[], float]
+    config: Config,
+    board: Board,
+    dependencies: Dependencies,
+    metrics: Metrics,
+    *,
+    clock: Callable[[], float],
+    look: Callable[[], None],
 ) -> Pages:
+    """`look` hears of every request for the status page's figures."""
+    base_url = config.status_page.media_base_url
     workspace = Path(config.workspace.directory)
 
     def stuck() -> str:
         seconds = board.stuck_seconds(clock())
         return f"the main loop has not turned for {seconds:.0f} s" if seconds is not None else ""
 
+    def status() -> object:
+        look()
+        host = socket.gethostname()
+        return without_secrets(page(board, dependencies, clock(), host=host, media_base_url=base_url))
+
     return Pages(
         metrics=lambda: metrics.scrape(board, dependencies, scratch(workspace)),
         metrics_type=CONTENT_TYPE,
         stuck=stuck,
         unready=lambda: board.unready(dependencies.down_seconds()),
-        status=lambda: without_secrets(board.status(clock(), dependencies.down_seconds())),
+        status=status,
+        media_origin=media_origin(base_url),
     )
 
 
@@ -179,6 +198,11 @@ def _media_sweep(config: Config, metrics: Metrics) -> list[MediaSweep]:
     media = Media(adapters.database(config, "media"), rest_seconds=rest_seconds)
     storage = partial(adapters.storage, config)
     return [MediaSweep(media, storage, prefix=config.storage.prefix, rest_seconds=rest_seconds, metrics=metrics)]
+
+
+def _onlooker(config: Config, board: Board) -> Onlooker:
+    connection = adapters.database(config, "page")
+    return Onlooker(board, Reports(connection), connection.close, config.reconcile.tick_seconds)
 
 
 def _ticker(

@@ -4,7 +4,7 @@ import pytest
 import structlog
 
 from appliance.domain.errors import Unavailable
-from appliance.supervisor.dependencies import Dependencies
+from appliance.supervisor.dependencies import Dependencies, Seen
 from appliance.supervisor.metrics import Metrics
 
 
@@ -66,3 +66,21 @@ def test_a_dead_child_has_no_opinion(dependencies):
     dependencies.seen_by_child("slot 1", {"redis": False})
     dependencies.forget("slot 1")
     assert dependencies.down_seconds()["redis"] is None
+
+
+def test_people_read_what_is_wrong_since_when_and_who_says_so(dependencies, clock):
+    assert dependencies.seen()["postgres"] == Seen(None, None)
+    dependencies.answered("reconcile", "postgres")
+    clock.now += 5
+    assert dependencies.seen()["postgres"] == Seen(up=True, since_seconds=5.0)
+    fail(dependencies)
+    dependencies.seen_by_child("slot 1", {"postgres": False, "s3": False})
+    clock.now += 7
+    seen = dependencies.seen()
+    assert seen["postgres"] == Seen(False, 7.0, "PostgreSQL does not answer.", "Is it up?", ("reconcile", "slot 1"))
+    assert (seen["s3"].error, seen["s3"].up) == ("No answer from s3; the log says why.", False)
+    dependencies.answered("reconcile", "postgres")
+    assert dependencies.seen()["postgres"].up is False
+    dependencies.forget("slot 1")
+    clock.now += 2
+    assert dependencies.seen()["postgres"] == dependencies.seen()["s3"] == Seen(up=True, since_seconds=2.0)

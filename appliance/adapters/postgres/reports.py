@@ -20,6 +20,17 @@ class Backlog:
     oldest_due_seconds: float | None
 
 
+@dataclass(frozen=True)
+class AtWork:
+    """Who works on what in the fleet. `workers`: as in `leased_by`, each once; `hosts`: name → seconds since it last
+    began or ended an attempt, of the last hour; `videos`: those asked for, each with owner, tenant and chunks.
+    """
+
+    workers: list[str]
+    hosts: dict[str, float]
+    videos: list[dict[str, Any]]
+
+
 class Reports:
     """Rows come as dictionaries of column → value; times are datetimes, tokens UUIDs."""
 
@@ -62,3 +73,7 @@ class Reports:
     def lease_indexes(self) -> list[str]:
         """Indexes on the video table that hold leased_until."""
         return [row["name"] for row in self._database.run("lease_indexes", table=self._database.table)]
+
+    def at_work(self, video_ids: list[int]) -> AtWork:
+        """The fleet now, and the chunk maps of these videos; one statement, as cheap as what runs is little."""
+        return AtWork(**self._database.run("at_work", video_ids=video_ids)[0])

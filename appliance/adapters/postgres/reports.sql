@@ -32,8 +32,8 @@ ORDER BY c.number;
 
 -- name: recent
 -- By attempt, because the platform's table has no index on time.
-SELECT a.video_id, v.tenant_id, v.status, v.file_key, v.hls_path, v.duration, a.epoch, a.worker, a.started_at,
-       a.ended_at, a.outcome, a.error_code, a.error_reason, a.receipt
+SELECT a.video_id, v.tenant_id, v.status, v.file_key, v.hls_path, v.duration, a.epoch, a.host, a.worker,
+       a.started_at, a.ended_at, a.outcome, a.error_code, a.error_reason, a.receipt
 FROM {attempt} AS a
 LEFT JOIN {video} AS v ON v.id = a.video_id
 ORDER BY a.started_at DESC
@@ -61,3 +61,28 @@ SELECT i.indexrelid::regclass::text AS name
 FROM pg_index AS i
 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = 'leased_until'
 WHERE i.indrelid = to_regclass(quote_ident(%(table)s)) AND a.attnum = ANY (i.indkey);
+
+-- name: at_work
+-- One row for the status page: what runs, by partial indexes; hosts of the last hour's latest attempts; some videos' chunks.
+SELECT (SELECT coalesce(json_agg(worker), '[]')
+        FROM (SELECT leased_by FROM {video} WHERE status = 'PROCESSING'
+              UNION
+              SELECT worker FROM {chunk} WHERE state = 'RUNNING') AS busy (worker)
+        WHERE worker IS NOT NULL) AS workers,
+       (SELECT coalesce(json_object_agg(host, seconds), '{{}}')
+        FROM (SELECT host, extract(epoch FROM now() - max(at))::float8
+              FROM (SELECT host, coalesce(ended_at, started_at)
+                    FROM {attempt}
+                    WHERE started_at > now() - interval '1 hour'
+                    ORDER BY started_at DESC
+                    LIMIT 500) AS latest (host, at)
+              GROUP BY host) AS seen (host, seconds)
+       ) AS hosts,
+       (SELECT coalesce(json_agg(json_build_object('video_id', v.id, 'tenant_id', v.tenant_id, 'owner', v.leased_by,
+                                                   'chunks', c.chunks) ORDER BY v.id), '[]')
+        FROM {video} AS v
+        CROSS JOIN LATERAL (
+            SELECT json_agg(json_build_object('number', number, 'state', state, 'worker', worker, 'assisted', assisted)
+                            ORDER BY number) AS chunks
+            FROM {chunk} WHERE video_id = v.id AND plan = v.plan) AS c
+        WHERE v.id = ANY(%(video_ids)s::bigint[]) AND v.status = 'PROCESSING' AND c.chunks IS NOT NULL) AS videos;

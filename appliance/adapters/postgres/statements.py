@@ -17,7 +17,7 @@ EDGE = re.compile(r"^-- edge: (\w+) -> (\w+)$", re.MULTILINE)
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 REFERENCE = re.compile(r"\{(\w+)\}")
 #: A table's name follows these words in whatever writes, and never in FOR NO KEY UPDATE.
-WRITE = re.compile(r"\b(UPDATE|INTO) \{")
+WRITE = re.compile(r"\b(UPDATE|INTO|DELETE FROM) \{")
 
 
 @dataclass(frozen=True)

@@ -93,16 +93,19 @@ def _write_settings(stack: Stack) -> Path:
     """The configuration of this one supervisor, where only we can read it. Waits are short: nobody else is on it."""
     workspace = stack.directory / "workspace"
     workspace.mkdir()
+    streams = stack.aws.make_bucket("streams")
     settings = {
         "database": {"dsn": stack.postgres.dsn},
         "queue": {"url": stack.aws.make_queue("videos"), "wait_seconds": 2, "poll_seconds": 2},
-        "storage": {"bucket": stack.aws.make_bucket("streams"), "source_bucket": stack.aws.make_bucket("uploads")},
+        "storage": {"bucket": streams, "source_bucket": stack.aws.make_bucket("uploads")},
         "aws": {"region": stack.aws.region, "endpoint_url": stack.aws.endpoint_url},
         "redis": {"url": stack.redis.url},
         "lease": {"max_attempts": 2},
         "pool": {"drain_seconds": 1},
         "workspace": {"directory": str(workspace), "min_free_bytes": "256MiB", "min_free_memory_bytes": "64MiB"},
         "web": {"host": LOOPBACK, "port": next(free_ports())},
+        # moto's server lets everybody read
+        "status_page": {"media_base_url": f"{stack.aws.endpoint_url}/{streams}"},
     }
     path = stack.directory / "video-appliance.yaml"
     path.touch(mode=0o600)

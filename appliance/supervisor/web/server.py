@@ -35,10 +35,18 @@ DEADLINE_SECONDS = 10.0
 #: Between two tries to bind a port that is taken.
 BIND_AGAIN_SECONDS = 10.0
 TEXT, JSON, HTML = "text/plain; charset=utf-8", "application/json", "text/html; charset=utf-8"
-#: The page is one file that talks to nobody else.
+#: The status page: what lies beside this file, by path. It talks to nobody else.
+FILES = {
+    "/": ("page.html", HTML),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+#: {media}: where posters and streams may come from, empty unless it is set.
 POLICY = (
-    "default-src 'none'; frame-ancestors 'none'; connect-src 'self'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'"
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
+    "script-src 'self'; style-src 'self'; img-src 'self'{media}; media-src 'self'{media}; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 
@@ -47,6 +55,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str = TEXT
+    policy: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Pages:
     stuck: Callable[[], str]
     unready: Callable[[], list[str]]
     status: Callable[[], object]
+    #: `https://cdn.example`: the origin of what the page may show besides its own.
+    media_origin: str = ""
 
     def answer(self, path: str, *, local: bool) -> Answer:
         """The answer to GET `path`; `local`: the client sits on this host."""
@@ -70,12 +81,14 @@ class Pages:
             case "/readyz":
                 reasons = self.unready()
                 return Answer(503 if reasons else 200, ("\n".join(reasons or ["ready"]) + "\n").encode())
-            case "/" | "/status.json" if not local:
+            case "/status.json" | "/" | "/page.css" | "/page.js" | "/icon.svg" if not local:
                 return Answer(403, b"The status page is served to this host only; for example through ssh -L.\n")
-            case "/":
-                return Answer(200, resources.files(__package__).joinpath("page.html").read_bytes(), HTML)
             case "/status.json":
                 return Answer(200, json.dumps(self.status(), default=str).encode(), JSON)
+            case found if found in FILES:
+                name, content_type = FILES[found]
+                policy = POLICY.format(media=f" {self.media_origin}" if self.media_origin else "")
+                return Answer(200, resources.files(__package__).joinpath(name).read_bytes(), content_type, policy)
             case _:
                 return Answer(404, b"Here are /metrics, /healthz, /readyz and, from this host, the status page /.\n")
 
@@ -250,8 +263,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         if answer.status == 405:
             self.send_header("Allow", "GET, HEAD")
-        if answer.content_type == HTML:
-            self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Referrer-Policy", "no-referrer")
+        if answer.policy:
+            self.send_header("Content-Security-Policy", answer.policy)
         self.end_headers()
         if body:
             self.wfile.write(answer.body)

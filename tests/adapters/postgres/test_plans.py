@@ -14,21 +14,29 @@ from appliance.adapters.postgres.migrate import migrate
 from appliance.domain.video import Lease
 from tests.adapters.postgres.stage import WORKER, Admin
 
-#: Most are finished; 5,000 are due, 5,000 wait for their time, 300 are being encoded.
+#: Most are finished; 5,000 are due, 5,000 wait for their time, 300 are being encoded, each at its 31st chunk of 60.
 ROWS = """
-INSERT INTO video (file_key, tenant_id, status, run_after, next_ring_at, leased_until, renewed_at, lease_token)
+INSERT INTO video (file_key, tenant_id, status, run_after, next_ring_at, leased_until, renewed_at, lease_token,
+                   plan)
 SELECT 'videos/' || n || '.mp4', n % 20, status,
        CASE WHEN status = 'UPLOADED' THEN now() + (n % 2 * 2 - 1) * interval '1 hour' END,
        CASE WHEN status = 'UPLOADED' AND n > 20 THEN now() + interval '1 hour' END,
        CASE WHEN status = 'PROCESSING' THEN now() + interval '3 min' END,
        CASE WHEN status = 'PROCESSING' THEN now() END,
-       CASE WHEN status = 'PROCESSING' THEN gen_random_uuid() END
+       CASE WHEN status = 'PROCESSING' THEN gen_random_uuid() END, CASE WHEN status = 'PROCESSING' THEN 'p' END
 FROM generate_series(1, 100000) AS n,
      LATERAL (
          SELECT CASE WHEN n <= 10000 THEN 'UPLOADED' WHEN n <= 10300 THEN 'PROCESSING' ELSE 'READY' END
      ) AS kind (status);
 INSERT INTO video_attempt (token, video_id, epoch, host, worker, started_at)
 SELECT coalesce(lease_token, gen_random_uuid()), id, 0, 'h', 'w', now() FROM video WHERE id > 10000 AND id < 20000;
+INSERT INTO video_plan SELECT id, 'p', 'build', '{}', now() FROM video WHERE status = 'PROCESSING';
+INSERT INTO video_chunk (video_id, plan, number, state, token, worker, leased_until, objects)
+SELECT v.id, 'p', n, state, CASE WHEN n <= 30 THEN gen_random_uuid() END, 'w:0:1',
+       CASE WHEN state = 'RUNNING' THEN now() + interval '1 min' END, CASE WHEN state = 'DONE' THEN '{}'::jsonb END
+FROM video AS v, generate_series(0, 59) AS n,
+     LATERAL (SELECT CASE WHEN n < 30 THEN 'DONE' WHEN n = 30 THEN 'RUNNING' ELSE 'TODO' END) AS kind (state)
+WHERE v.status = 'PROCESSING';
 """
 TAKING = {"leased_by": "w", "host": "h", "worker": "w", "lease_seconds": 180.0, "tenant_id": None}
 #: statement → (parameters, indexes of the video table that must answer, buffers at most)
@@ -45,6 +53,7 @@ PLANS: dict[str, tuple[dict[str, Any], set[str], int]] = {
     "abandon": ({"receipt": None, **losing(3)}, {"video_pkey"}, 50),
     "processing_page": ({"after_id": 0, "limit": 100}, {"video_held"}, 50),
     "reclaim_expired": ({"limit": 500, "receipt": None, **losing(3)}, {"video_held"}, 100),
+    "at_work": ({"video_ids": [10001, 10002]}, {"video_held", "video_chunk_running", "video_chunk_pkey"}, 1000),
     "due_rings": ({"limit": 500, "first_ring_seconds": 60.0}, {"video_ring"}, 500),
 }
 

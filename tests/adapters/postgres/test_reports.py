@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from appliance.adapters.postgres.reports import Backlog, Reports
+from appliance.adapters.postgres.reports import AtWork, Backlog, Reports
 from appliance.domain.retry import Decision
 from tests.adapters.postgres.stage import claimed
 from tests.adapters.postgres.test_chunks import PLAN, take
@@ -63,3 +63,27 @@ def test_recent_attempts_come_latest_first_with_what_became_of_the_video(leases,
     assert [row["file_key"] for row in recent] == ["c.mp4", "b.mp4"]
     assert (recent[0]["status"], recent[0]["outcome"], recent[0]["receipt"]) == ("READY", "ready", {"wall_seconds": 3})
     assert recent[1]["outcome"] is None
+
+
+def test_nobody_at_work(reports) -> None:
+    assert reports.at_work([]) == AtWork([], {}, [])
+
+
+def test_who_is_at_work_where_and_on_which_chunks(leases, chunks, reports, clock) -> None:
+    lease = claimed(leases, leases.submit("a.mp4", 3))
+    chunks.adopt(lease, PLAN)
+    chunks.done(take(chunks, lease), {"prefix": "p"})
+    take(chunks, lease)
+    other = claimed(leases, leases.submit("b.mp4", 4))
+    clock.advance(10)
+    found = reports.at_work([lease.video_id, 10**12])
+    assert (found.workers, found.hosts) == ([lease.worker.name], {lease.worker.host: 10.0})
+    assert [(it["video_id"], it["tenant_id"], it["owner"]) for it in found.videos] == [
+        (lease.video_id, 3, lease.worker.name)
+    ]
+    states = [(chunk["number"], chunk["state"], bool(chunk["worker"])) for chunk in found.videos[0]["chunks"]]
+    assert [state for _, state, _ in states] == ["DONE", "RUNNING", "TODO", "TODO"]
+    # a video without a plan has no map
+    assert reports.at_work([other.video_id]).videos == []
+    clock.advance(3600)
+    assert reports.at_work([]).hosts == {}

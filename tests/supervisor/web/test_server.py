@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -90,19 +91,35 @@ def test_readyz_with_an_encoder_and_a_database_although_redis_and_sqs_are_down(h
     assert house.ask("/readyz")[:2] == (200, "ready\n")
 
 
-def test_the_status_page_asks_nobody_else_and_its_json_tells_all(house):
+def test_the_status_page_asks_nobody_else_and_its_json_is_served(house):
     house.board.slots = (IDLE,)
-    house.board.recent = ({"video_id": 7, "status": "READY"},)
     status, page, headers = house.ask("/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
     assert "//" not in page.replace("<!doctype", "")
     _, body, _ = house.ask("/status.json")
     told = json.loads(body)
-    assert (told["slots"][0]["state"], told["backlog"], told["recent"]) == ("idle", None, list(house.board.recent))
+    assert (told["slots"][0]["state"], told["backlog"]) == ("idle", None)
 
 
-@pytest.mark.parametrize("path", ["/", "/status.json"])
+def test_what_the_page_is_made_of_is_served_and_only_the_media_s_origin_is_let_in(house):
+    house.web._server.pages = replace(house.web._pages, media_origin="https://cdn.example")
+    kinds = {path: house.ask(path)[2]["Content-Type"].partition(";")[0] for path in server.FILES}
+    assert kinds == {
+        "/": "text/html",
+        "/page.css": "text/css",
+        "/page.js": "text/javascript",
+        "/icon.svg": "image/svg+xml",
+    }
+    policy = house.ask("/")[2]["Content-Security-Policy"]
+    assert "img-src 'self' https://cdn.example; media-src 'self' https://cdn.example;" in policy
+    assert "connect-src 'self'; script-src 'self'; style-src 'self';" in policy
+
+
+@pytest.mark.parametrize("path", ["/status.json", *server.FILES])
 @pytest.mark.parametrize(
     "headers",
     [
