@@ -236,7 +236,7 @@ PLANTED: list[tuple[Callable[[Patient], Iterator[Finding]], str, str, str]] = [
     (an_index_on_leased_until, WARNING, "of_the_platform", "Drop of_the_platform (concurrently)"),
     (a_role_without_rights, PROBLEM, "may not INSERT, UPDATE on video", "GRANT INSERT, UPDATE"),
     (a_standby, PROBLEM, "takes no writes", "primary"),
-    (more_connections_than_the_server_has, PROBLEM, "needs 803 connections", "max_connections"),
+    (more_connections_than_the_server_has, PROBLEM, "needs 804 connections", "max_connections"),
     (a_clock_that_is_an_hour_off, WARNING, "behind PostgreSQL's", "chrony"),
     (a_redis_that_is_nearly_full, WARNING, "nearly full", "memory"),
     (a_fifo_queue, PROBLEM, "FIFO", "standard queue"),

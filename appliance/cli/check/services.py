@@ -23,7 +23,7 @@ OLDEST_POSTGRES = 13
 #: Times in rows are the database's; this much is between two clocks that somebody keeps.
 SKEW_SECONDS = 5.0
 #: Of each encoder and of the supervisor.
-CONNECTIONS_PER_ENCODER, CONNECTIONS_PER_HOST = 2, 3
+CONNECTIONS_PER_ENCODER, CONNECTIONS_PER_HOST = 2, 4
 #: A queue that gives up on a message before it was delivered this often makes dead letters of duplicates.
 LEAST_RECEIVES = 5
 #: The columns that only `migrate` makes.
