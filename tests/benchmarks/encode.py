@@ -53,7 +53,7 @@ def recording(name: str) -> Path:
 def camera(directory: Path, seconds: float, size: tuple[int, int], *, start: float = 0) -> Path:
     """As a camera would have taken it. Raises Missing."""
     source = recording(CAMERA)
-    graph = f"fps={RATE},scale={size[0]}:{size[1]}:flags=lanczos,noise=alls=6:allf=t,format=yuv420p"
+    graph = f"fps={RATE},scale={size[0]}:{size[1]}:flags=lanczos,setsar=1,noise=alls=6:allf=t,format=yuv420p"
     made = directory / f"camera-{start:g}.mp4"
     ffmpeg(
         *("-stream_loop", "-1", "-ss", f"{start:g}", "-i", str(source), "-t", f"{seconds:g}", "-vf", graph),
