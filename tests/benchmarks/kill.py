@@ -16,7 +16,7 @@ from typing import Any
 
 from appliance.adapters.s3 import S3
 from appliance.cli.bar import Bar
-from tests.benchmarks import fleet, ways
+from tests.benchmarks import cpu, fleet, ways
 from tests.hosts import World, eventually, host
 
 RUNNING = "SELECT * FROM video_chunk WHERE state = 'RUNNING' AND worker = %s"
@@ -112,28 +112,9 @@ def kill(world: World, who: str, moments: random.Random) -> dict[str, Any]:
             continue
         held = [chunk["number"] for chunk in world.query(RUNNING, worker)]
         done = {chunk["number"]: str(chunk["token"]) for chunk in world.query(DONE)}
-        spent = cpu_seconds(pid)
+        spent = cpu.living(pid, itself=False)
         os.kill(pid, signal.SIGKILL)
         return {"held": held, "done": done, "cpu_seconds": spent}
-
-
-def cpu_seconds(pid: int) -> float:
-    """What the programs below the process have used so far (proc(5), utime and stime)."""
-    parents: dict[int, list[tuple[int, float]]] = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
-        except OSError:
-            continue
-        if fields:
-            ticks = int(fields[11]) + int(fields[12])
-            parents.setdefault(int(fields[1]), []).append((int(entry.name), ticks / os.sysconf("SC_CLK_TCK")))
-    found, queue = 0.0, [pid]
-    while queue:
-        below = parents.get(queue.pop(), [])
-        found += sum(seconds for _, seconds in below)
-        queue += [child for child, _ in below]
-    return found
 
 
 if __name__ == "__main__":
