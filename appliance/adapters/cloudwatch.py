@@ -17,9 +17,12 @@ class CloudWatch:
         self._client = client
         self._namespace = namespace
 
-    def put(self, metrics: dict[str, float], *, unit: str = "Count") -> None:
-        """Publish all of them in one PutMetricData, stamped by CloudWatch itself."""
-        data = [{"MetricName": name, "Value": value, "Unit": unit} for name, value in metrics.items()]
+    def put(self, metrics: dict[str, float]) -> None:
+        """Publish all of them in one PutMetricData, stamped by CloudWatch; `…_seconds` are seconds, the rest counts."""
+        data = [
+            {"MetricName": name, "Value": value, "Unit": "Seconds" if name.endswith("_seconds") else "Count"}
+            for name, value in metrics.items()
+        ]
         self._call("put_metric_data", Namespace=self._namespace, MetricData=data)
 
     def get(self, name: str, *, period_seconds: int = 60, minutes: int = 15) -> list[tuple[datetime, float]]:

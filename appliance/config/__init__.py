@@ -182,6 +182,15 @@ class CloudWatch:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    #: The Auto Scaling group that this host belongs to.
+    group: str = ""
+    direct: bool = False
+    stable_zero_seconds: float = 1200.0
+    parameter: str = "/video-appliance/zero-since"
+
+
+@dataclass(frozen=True)
 class Log:
     level: str = "info"
 
@@ -205,6 +214,7 @@ class Config:
     web: Web = field(default_factory=Web)
     status_page: StatusPage = field(default_factory=StatusPage)
     cloudwatch: CloudWatch = field(default_factory=CloudWatch)
+    fleet: Fleet = field(default_factory=Fleet)
     log: Log = field(default_factory=Log)
     path: str = field(default="", metadata={"setting": False})
 

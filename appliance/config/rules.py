@@ -177,3 +177,5 @@ def _words(config: Config) -> Iterator[Inconsistency]:
         yield ("web", "textfile"), "must be an absolute path that ends in .prom, or node_exporter does not read it"
     if not config.cloudwatch.namespace or config.cloudwatch.namespace.startswith(("AWS/", ":")):
         yield ("cloudwatch", "namespace"), "must be a name that does not begin with `AWS/` or `:`"
+    if config.fleet.direct and not config.fleet.group:
+        yield ("fleet", "group"), "is missing: fleet.direct needs the name of the Auto Scaling group"

@@ -1,9 +1,11 @@
-"""Fleet arithmetic: how much work there is, and how many hosts it would take."""
+"""Fleet arithmetic: how much work there is, how many hosts it would take, and when their number changes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
 from appliance.domain.video import Status
 
@@ -16,3 +18,52 @@ def backlog_count(by_status: Mapping[str, int]) -> int:
 def desired_raw(backlog: int, slots_per_host: int) -> int:
     """Hosts that would work on everything at once, before any clamp."""
     return math.ceil(backlog / max(1, slots_per_host))
+
+
+@dataclass(frozen=True)
+class Group:
+    """An Auto Scaling group: how many hosts it wants, and between which numbers."""
+
+    minimum: int
+    maximum: int
+    desired: int
+
+
+class Mark(StrEnum):
+    """What happens to the note of since when the backlog has been zero."""
+
+    KEEP = "keep"
+    SET = "set"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`desired` None: the group stays as it is. `reason` is for the log, and names the figures."""
+
+    desired: int | None
+    mark: Mark
+    reason: str
+
+
+def decide(
+    backlog: int, group: Group, *, slots_per_host: int, zero_seconds: float | None, stable_zero_seconds: float
+) -> Decision:
+    """How many hosts there should be. `zero_seconds`: how long the backlog has been noted as zero, None when it is not.
+
+    Up at once and within the group's bounds; down only to the minimum, and only after a stable zero: between two
+    lectures of an evening the fleet stays, and no host that encodes is ever let go.
+    """
+    if backlog > 0:
+        mark = Mark.KEEP if zero_seconds is None else Mark.CLEAR
+        wanted = min(max(desired_raw(backlog, slots_per_host), group.minimum), group.maximum)
+        work = f"{backlog} videos for {slots_per_host} slots a host want {wanted} hosts"
+        if wanted <= group.desired:
+            return Decision(None, mark, f"{work}, {group.desired} are asked for: none is let go while there is work")
+        return Decision(wanted, mark, f"{work}, {group.desired} were asked for")
+    if zero_seconds is None:
+        return Decision(None, Mark.SET, "the backlog is zero from now on")
+    zero = f"the backlog has been zero for {zero_seconds:.0f} s of {stable_zero_seconds:.0f} s"
+    if zero_seconds < stable_zero_seconds or group.desired <= group.minimum:
+        return Decision(None, Mark.KEEP, zero)
+    return Decision(group.minimum, Mark.KEEP, f"{zero}: back to the minimum of {group.minimum}")

@@ -20,8 +20,10 @@ from appliance.adapters.redis import Telemetry
 from appliance.adapters.sqs import Depth, Doorbell
 from appliance.domain.errors import ApplianceError, Unavailable
 from appliance.domain.fleet import backlog_count, desired_raw
+from appliance.domain.video import Status
 from appliance.supervisor.board import Board
 from appliance.supervisor.dependencies import Dependencies
+from appliance.supervisor.fleet import Director
 from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.reconcile import Report, Rules, reconcile_once
 
@@ -58,7 +60,7 @@ def publishes(tick: Tick, period_seconds: float) -> bool:
 
 
 class Ticker:
-    """`sweeps`, `reports`, `telemetry`, `doorbell`, `cloudwatch` (None: off) are this thread's own.
+    """`sweeps`, `reports`, `telemetry`, `doorbell`, `cloudwatch`, `director` (None: off) are this thread's own.
 
     `slots` tells how many encoders this host has now.
     """
@@ -73,6 +75,7 @@ class Ticker:
         telemetry: Telemetry,
         doorbell: Doorbell,
         cloudwatch: CloudWatch | None,
+        director: Director | None = None,
         board: Board,
         dependencies: Dependencies,
         metrics: Metrics,
@@ -80,10 +83,11 @@ class Ticker:
     ) -> None:
         self._settings, self._rules = settings, rules
         self._sweeps, self._reports, self._telemetry = sweeps, reports, telemetry
-        self._doorbell, self._cloudwatch = doorbell, cloudwatch
+        self._doorbell, self._cloudwatch, self._director = doorbell, cloudwatch, director
         self._board, self._dependencies, self._metrics, self._slots = board, dependencies, metrics, slots
         self._log = structlog.get_logger()
         self._answering_since: float | None = None
+        self._assisting = 0
         self._quiet_until = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick", daemon=True)
@@ -128,12 +132,15 @@ class Ticker:
         if not tick.won:
             self._board.reconciled_at = time.time()
             return "not_our_tick"
-        if self._cloudwatch is not None and publishes(tick, self._settings.publish_seconds):
+        minute = publishes(tick, self._settings.publish_seconds)
+        if self._cloudwatch is not None and minute:
             self._publish(self._cloudwatch, depth)
         if self._waits(tick):
             return "waiting"
         self._reconcile()
         self._board.reconciled_at = time.time()
+        if self._director is not None and minute:
+            self._steer(self._director)
         return "done"
 
     def _learn(self) -> None:
@@ -142,6 +149,7 @@ class Ticker:
         if self._answering_since is None:
             self._answering_since = time.monotonic()
         self._board.backlog = dict(backlog.by_status)
+        self._assisting = backlog.assisting
         self._board.oldest_due_seconds = backlog.oldest_due_seconds
         self._board.learnt_at = time.monotonic()
 
@@ -176,14 +184,28 @@ class Ticker:
         """Real figures only: whatever could not be learnt has raised before this line."""
         assert self._board.backlog is not None
         backlog = backlog_count(self._board.backlog)
+        with self._dependencies.watched(OBSERVER, "postgres"):
+            failures = self._reports.failures(self._settings.publish_seconds)
         figures: dict[str, float] = {
             "BacklogCount": backlog,
             "video_visible": depth.visible,
             "video_inflight": depth.inflight,
             "video_desired_raw": desired_raw(backlog, self._slots()),
+            "video_busy_slots": self._board.backlog[Status.PROCESSING] + self._assisting,
+            "video_failures": failures,
+            "video_oldest_seconds": self._board.oldest_due_seconds or 0.0,
         }
         try:
             with self._dependencies.watched(OBSERVER, "cloudwatch"):
                 cloudwatch.put(figures)
         except Unavailable:
             return  # noted; the next period publishes again
+
+    def _steer(self, director: Director) -> None:
+        """On what was learnt in this tick; where anything is unknown nothing is scaled."""
+        assert self._board.backlog is not None
+        try:
+            with self._dependencies.watched(OBSERVER, "autoscaling", "ssm"):
+                director.steer(backlog_count(self._board.backlog), self._slots())
+        except Unavailable:
+            return  # noted; the next period decides again

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import structlog
 
 from appliance import log
+from appliance.adapters.autoscaling import ScalingGroup
 from appliance.adapters.cloudwatch import CloudWatch
 from appliance.adapters.ffmpeg.sandbox import self_test
 from appliance.adapters.postgres.connection import Database
@@ -21,6 +22,7 @@ from appliance.adapters.postgres.media import Media
 from appliance.adapters.postgres.reports import Reports
 from appliance.adapters.postgres.sweeps import Sweeps
 from appliance.adapters.prometheus import CONTENT_TYPE
+from appliance.adapters.ssm import Parameter
 from appliance.adapters.systemd import Notify
 from appliance.config import Config, load, validate_for_run
 from appliance.domain.secrets import without_secrets
@@ -28,6 +30,7 @@ from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import encoders, look, scratch
 from appliance.supervisor.dependencies import Dependencies
+from appliance.supervisor.fleet import Director
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
 from appliance.supervisor.history import History
 from appliance.supervisor.media import MediaSweep
@@ -234,6 +237,12 @@ def _cloudwatch(config: Config) -> CloudWatch | None:
     if not config.cloudwatch.enabled:
         return None
     return CloudWatch(adapters.aws_client(config, "cloudwatch"), config.cloudwatch.namespace)
+
+
+def _director(config: Config) -> Director:
+    group = ScalingGroup(adapters.aws_client(config, "autoscaling"), config.fleet.group)
+    note = Parameter(adapters.aws_client(config, "ssm"), config.fleet.parameter)
+    return Director(group, note, stable_zero_seconds=config.fleet.stable_zero_seconds)
 
 
 def _read_again(path: str) -> Config:

@@ -1,6 +1,6 @@
 import pytest
 
-from appliance.domain.fleet import backlog_count, desired_raw
+from appliance.domain.fleet import Group, Mark, backlog_count, decide, desired_raw
 
 
 def test_the_backlog_is_what_waits_and_what_is_worked_on():
@@ -11,3 +11,57 @@ def test_the_backlog_is_what_waits_and_what_is_worked_on():
 @pytest.mark.parametrize(("backlog", "slots", "hosts"), [(0, 4, 0), (1, 4, 1), (4, 4, 1), (5, 4, 2), (3, 0, 3)])
 def test_hosts_that_would_take_everything_at_once(backlog, slots, hosts):
     assert desired_raw(backlog, slots) == hosts
+
+
+GROUP = Group(minimum=1, maximum=10, desired=3)
+ZERO = 1200.0
+
+
+@pytest.mark.parametrize(
+    ("backlog", "group", "zero_seconds", "desired", "mark"),
+    [
+        # more work than hosts: up at once
+        (20, GROUP, None, 5, Mark.KEEP),
+        (13, GROUP, None, 4, Mark.KEEP),
+        # within the group's bounds
+        (4000, GROUP, None, 10, Mark.KEEP),
+        (1, Group(2, 10, 1), None, 2, Mark.KEEP),
+        # from nothing
+        (1, Group(0, 10, 0), None, 1, Mark.KEEP),
+        # less work than hosts: they stay while there is any
+        (1, GROUP, None, None, Mark.KEEP),
+        (12, GROUP, None, None, Mark.KEEP),
+        # somebody asked for more by hand
+        (4, Group(1, 10, 12), None, None, Mark.KEEP),
+        # the first zero is noted, and nothing happens until it is stable
+        (0, GROUP, None, None, Mark.SET),
+        (0, GROUP, 0.0, None, Mark.KEEP),
+        (0, GROUP, ZERO - 1, None, Mark.KEEP),
+        (0, GROUP, ZERO, 1, Mark.KEEP),
+        (0, Group(0, 10, 3), ZERO, 0, Mark.KEEP),
+        # nothing to let go
+        (0, Group(3, 10, 3), ZERO, None, Mark.KEEP),
+        # work again: the note goes, whether or not more hosts are needed
+        (1, GROUP, 600.0, None, Mark.CLEAR),
+        (99, GROUP, ZERO + 1, 10, Mark.CLEAR),
+    ],
+)
+def test_a_decision(backlog, group, zero_seconds, desired, mark):
+    found = decide(backlog, group, slots_per_host=4, zero_seconds=zero_seconds, stable_zero_seconds=ZERO)
+    assert (found.desired, found.mark) == (desired, mark)
+    assert str(backlog) in found.reason or backlog == 0
+
+
+def test_no_host_is_let_go_while_there_is_work_whatever_the_figures():
+    for backlog in range(1, 60):
+        for desired in range(12):
+            for zero_seconds in (None, 0.0, ZERO, 1e9):
+                found = decide(
+                    backlog,
+                    Group(0, 10, desired),
+                    slots_per_host=4,
+                    zero_seconds=zero_seconds,
+                    stable_zero_seconds=ZERO,
+                )
+                assert found.desired is None or found.desired > desired
+                assert found.mark is (Mark.KEEP if zero_seconds is None else Mark.CLEAR)

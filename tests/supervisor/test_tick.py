@@ -15,6 +15,7 @@ from appliance.adapters.cloudwatch import CloudWatch
 from appliance.adapters.postgres.reports import Reports
 from appliance.adapters.postgres.sweeps import Sweeps, Tick
 from appliance.domain.errors import ApplianceError, Unavailable
+from appliance.domain.retry import Decision
 from appliance.supervisor.board import Board
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.metrics import Metrics
@@ -25,6 +26,10 @@ from tests.supervisor.stage import until
 
 SETTINGS = Settings(host="host", tick_seconds=15.0, renew_seconds=20.0)
 LONG = 10_000.0
+FIGURES = (
+    *("BacklogCount", "video_visible", "video_inflight", "video_desired_raw"),
+    *("video_busy_slots", "video_failures", "video_oldest_seconds"),
+)
 #: Longer than any test, so that only `due` makes the next tick due.
 TICK_SECONDS = 1e5
 
@@ -184,18 +189,20 @@ def test_the_winner_publishes_what_there_is_to_do(rows, aws):
     for _ in range(4):
         rows.waiting()
     rows.held()
+    rows.leases.fail(rows.held(), Decision("corrupt", "It cannot be read.", None), receipt=None)
     house = House(rows, cloudwatch=cloudwatch)
     house.ticker.tick()
-    found = {
-        name: [value for _, value in cloudwatch.get(name)]
-        for name in ("BacklogCount", "video_visible", "video_inflight", "video_desired_raw")
-    }
+    found = {name: [value for _, value in cloudwatch.get(name)] for name in FIGURES}
+    (oldest,) = found.pop("video_oldest_seconds")
+    assert 0 < oldest < 600
     # five videos on two slots a host
     assert found == {
         "BacklogCount": [5.0],
         "video_visible": [0.0],
         "video_inflight": [0.0],
         "video_desired_raw": [3.0],
+        "video_busy_slots": [1.0],
+        "video_failures": [1.0],
     }
 
 
@@ -210,6 +217,44 @@ def test_f30_nothing_is_published_when_the_backlog_could_not_be_learnt(rows):
     house = House(rows, reports=Broken(rows.database), cloudwatch=recording)
     assert house.ticker.tick() == "failed"
     assert published == []
+
+
+class Steered:
+    """A director that only remembers."""
+
+    def __init__(self, error: Unavailable | None = None) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self._error = error
+
+    def steer(self, backlog: int, slots_per_host: int) -> None:
+        self.asked.append((backlog, slots_per_host))
+        if self._error:
+            raise self._error
+
+
+def test_the_winner_steers_the_fleet_by_what_it_learnt_and_the_loser_does_not(rows):
+    for _ in range(3):
+        rows.waiting()
+    director, idle = Steered(), Steered()
+    assert [House(rows, director=each).ticker.tick() for each in (director, idle)] == ["done", "not_our_tick"]
+    assert (director.asked, idle.asked) == ([(3, 2)], [])
+
+
+def test_f30_nothing_is_scaled_when_the_backlog_could_not_be_learnt_or_holders_are_to_renew_first(rows):
+    class Broken(Reports):
+        def backlog(self):
+            raise Unavailable("postgres", "PostgreSQL does not answer.")
+
+    director = Steered()
+    assert House(rows, reports=Broken(rows.database), director=director).ticker.tick() == "failed"
+    assert House(rows, new=True, director=director).ticker.tick() == "waiting"
+    assert director.asked == []
+
+
+def test_an_auto_scaling_that_refuses_does_not_stop_the_tick(rows):
+    house = House(rows, director=Steered(Unavailable("autoscaling", "There is no Auto Scaling group nobody.")))
+    assert house.ticker.tick() == "done"
+    assert house.dependencies.down_seconds()["autoscaling"] is not None
 
 
 def test_f30_cloudwatch_down_does_not_stop_the_tick(rows):

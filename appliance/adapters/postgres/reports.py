@@ -13,11 +13,13 @@ from appliance.domain.video import Status
 class Backlog:
     """`by_status`: rows in UPLOADED and in PROCESSING, and no others: nobody counts a million finished videos.
 
-    `oldest_due_seconds`: how long the oldest due row has waited, None when none waits.
+    `oldest_due_seconds`: how long the oldest due row has waited, None when none waits. `assisting`: encoders that help
+    with a video which another one owns.
     """
 
     by_status: dict[str, int]
     oldest_due_seconds: float | None
+    assisting: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class Reports:
         """What waits and what runs."""
         row = self._database.run("backlog")[0]
         counts = {str(Status.UPLOADED): row["uploaded"], str(Status.PROCESSING): row["processing"]}
-        return Backlog(counts, row["oldest_due_seconds"])
+        return Backlog(counts, row["oldest_due_seconds"], row["assisting"])
+
+    def failures(self, seconds: float) -> int:
+        """Attempts that ended with FAILED in this time, on any host."""
+        return int(self._database.run("failures", seconds=seconds)[0]["failures"])
 
     def show(self, video_id: int) -> dict[str, Any] | None:
         """The row, with `attempts` (oldest first) and `chunks` (of the current plan); None when there is none."""

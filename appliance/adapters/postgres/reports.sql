@@ -4,9 +4,17 @@
 -- Only what waits or runs: both come from partial indexes, however many videos are READY.
 SELECT (SELECT count(*) FROM {video} WHERE status = 'UPLOADED') AS uploaded,
        (SELECT count(*) FROM {video} WHERE status = 'PROCESSING') AS processing,
+       (SELECT count(*) FROM {chunk} WHERE state = 'RUNNING' AND assisted) AS assisting,
        (SELECT extract(epoch FROM now() - min(coalesce(run_after, updated_at, created_at)))::float8
         FROM {video}
         WHERE status = 'UPLOADED' AND coalesce(run_after, '-infinity') <= now()) AS oldest_due_seconds;
+
+-- name: failures
+-- Of whatever began in a day: there is no index on ended_at, and few encodes take longer.
+SELECT count(*) AS failures
+FROM {attempt}
+WHERE started_at > now() - interval '1 day' AND outcome = 'failed'
+  AND ended_at > now() - make_interval(secs => %(seconds)s);
 
 -- name: video
 SELECT id AS video_id, tenant_id, status, file_key, hls_path, duration, priority, run_after, next_ring_at, ring_count,
