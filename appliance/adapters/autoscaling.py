@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
 from appliance.domain.fleet import Group
@@ -33,7 +34,7 @@ class ScalingGroup:
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(**arguments)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             raise Unavailable(
                 DEPENDENCY,
                 f"Auto Scaling refused or did not answer {method}: {error}",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
 
@@ -52,7 +53,7 @@ class CloudWatch:
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(**arguments)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             raise Unavailable(
                 "cloudwatch",
                 f"CloudWatch refused or did not answer {method}: {error}",

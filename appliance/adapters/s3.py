@@ -13,6 +13,7 @@ from typing import IO, Any
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import SourceRejected, Transient, Unavailable
 from appliance.domain.stored import Absent, Stored
@@ -181,7 +182,7 @@ class S3:
         """Only asked after a 404, whose answer to a HEAD does not say what is missing."""
         try:
             self._client.head_bucket(Bucket=self.bucket)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             return _status(error) == 403
         return True
 
@@ -189,7 +190,7 @@ class S3:
     def _answering(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
+        except (BotoCoreError, ClientError, Boto3Error, ResponseParserError) as error:
             raise Unavailable("s3", f"S3 refused or did not answer {what}: {error}", hint=_hint(error)) from error
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
 from appliance.domain.message import Message
@@ -105,7 +106,7 @@ class Doorbell:
     def _call(self, method: str, *, url: str = "", **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(QueueUrl=url or self._url, **arguments)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             raise Unavailable("sqs", f"SQS refused or did not answer {method}: {error}", hint=_hint(error)) from error
         return answer
 

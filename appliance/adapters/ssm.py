@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
 
@@ -38,7 +39,7 @@ class Parameter:
         """`absent` is the answer when there is no such parameter."""
         try:
             answer: dict[str, Any] = getattr(self._client, method)(Name=self._name, **arguments)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
             if code == "ParameterNotFound" and absent is not None:
                 return absent

@@ -7,12 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
 from appliance.adapters import aws
+from appliance.adapters.autoscaling import ScalingGroup
+from appliance.adapters.cloudwatch import CloudWatch
 from appliance.adapters.s3 import S3
+from appliance.adapters.sqs import Doorbell
+from appliance.adapters.ssm import Parameter
 from appliance.domain.errors import Unavailable
 
 #: What EC2 gives the credentials of a role.
@@ -109,3 +113,45 @@ def test_f30_a_metadata_service_that_is_away_is_an_outage_that_ends_by_itself(in
     instance.answers = True
     assert s3.read("key").data == b"object"
     assert instance.shown == ["key-1", "key-2"]
+
+
+class _Nonsense(BaseHTTPRequestHandler):
+    """A proxy on the way that answers with its own page."""
+
+    def do_POST(self) -> None:
+        self._page()
+
+    def do_GET(self) -> None:
+        self._page()
+
+    def _page(self) -> None:
+        page = b"<!doctype html><h1>502 Bad Gateway</h1>"
+        self.send_response(502)
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_f30_a_page_of_a_proxy_is_no_answer_of_any_service():
+    with HTTPServer(("127.0.0.1", 0), _Nonsense) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+
+        def made(service):
+            return aws.client(service, region="eu-west-1", endpoint_url=endpoint, tries=1)
+
+        asked = {
+            "sqs": Doorbell(made("sqs"), f"{endpoint}/1/q").depth,
+            "s3": lambda: S3(made("s3"), "bucket").sizes("x"),
+            "cloudwatch": lambda: CloudWatch(made("cloudwatch"), "Test").put({"BacklogCount": 1}),
+            "autoscaling": ScalingGroup(made("autoscaling"), "group").look,
+            "ssm": Parameter(made("ssm"), "/x").age_seconds,
+        }
+        for dependency, ask in asked.items():
+            with pytest.raises(Unavailable) as caught:
+                ask()
+            assert caught.value.dependency == dependency
+        server.shutdown()

@@ -18,22 +18,28 @@ from appliance.supervisor.fleet import Director
 SLOTS = 4
 
 
+def make_group(aws: Any) -> str:
+    """A group of one to five hosts, two wanted; returns its name."""
+    client, name = aws.client("autoscaling"), f"encoders-{uuid.uuid4().hex}"
+    client.create_launch_configuration(LaunchConfigurationName=name, ImageId="ami-1", InstanceType="c7g.large")
+    client.create_auto_scaling_group(
+        AutoScalingGroupName=name,
+        LaunchConfigurationName=name,
+        AvailabilityZones=[f"{aws.region}a"],
+        MinSize=1,
+        MaxSize=5,
+        DesiredCapacity=2,
+    )
+    return name
+
+
 class Account:
-    """A group of its own, one to five hosts, two wanted; and its note."""
+    """A group of its own, and its note."""
 
     def __init__(self, aws: Any) -> None:
         self.client = factory.client("autoscaling", region=aws.region, endpoint_url=aws.endpoint_url)
         ssm = factory.client("ssm", region=aws.region, endpoint_url=aws.endpoint_url)
-        name = f"encoders-{uuid.uuid4().hex}"
-        self.client.create_launch_configuration(LaunchConfigurationName=name, ImageId="ami-1", InstanceType="c7g.large")
-        self.client.create_auto_scaling_group(
-            AutoScalingGroupName=name,
-            LaunchConfigurationName=name,
-            AvailabilityZones=[f"{aws.region}a"],
-            MinSize=1,
-            MaxSize=5,
-            DesiredCapacity=2,
-        )
+        name = make_group(aws)
         self.group = ScalingGroup(self.client, name)
         self.note = Parameter(ssm, f"/test/{name}")
 
