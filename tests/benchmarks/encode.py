@@ -180,7 +180,7 @@ def figures(directory: Path, *, seconds: float, size: tuple[int, int], rounds: i
 
 def main() -> int:
     made = parser("encode", __doc__, rounds=3)
-    made.add_argument("--seconds", type=float, default=90.0, help="length of the recording")
+    made.add_argument("--seconds", type=float, default=40.0, help="length of the recording")
     options = made.parse_args()
     small: dict[str, Any] = {"seconds": 3.0, "size": (640, 360), "rounds": 1}
     usual: dict[str, Any] = {"seconds": options.seconds, "size": (1920, 1080), "rounds": options.rounds}
