@@ -302,7 +302,7 @@ find_system_python() {
 # Everything that makes a release this one.
 fingerprint() {
   cd "$top"
-  { "$1" -VV && find appliance systemd config/video-appliance.* config/requirements/run.txt -type f \
+  { "$1" -VV && find appliance systemd config/video-appliance.* config/autoscaling config/requirements/run.txt -type f \
     -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-12
 }
 
@@ -325,6 +325,8 @@ build_release() {
   run rm -rf "$release"
   run mkdir -p "$release"
   run cp -R "$top/appliance" "$top/systemd" "$top"/config/video-appliance.* "$release/"
+  run mkdir "$release/config"
+  run cp -R "$top/config/autoscaling" "$release/config/"
   if [ "$(cat "$home/current/venv/.stamp" 2>/dev/null)" = "$stamp" ]; then
     run cp -a --reflink=auto "$home/current/venv" "$release/venv" # the same packages: needs no network
   else

@@ -34,6 +34,7 @@ VERBS = {
     "migrate": "bring the database's schema up to date",
     "config": "show or validate the configuration",
     "reload": "ask the running service to read its file again (what systemctl reload runs)",
+    "autoscaling": "print the fleet's scaling policies and alarms with your names filled in",
     "encode": "encode one local file into a directory, without any service",
     "verify": "hold any HLS stream against the rules, by its address or directory",
     "demo": "the whole appliance on an embedded stack, with a sample lecture",
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The verb's options; `--config` and `--json` may stand before or after the verb. Exits with 2 on a mistake."""
-    listing = "\n".join(f"  {verb:<10} {summary}" for verb, summary in VERBS.items())
+    listing = "\n".join(f"  {verb:<11} {summary}" for verb, summary in VERBS.items())
     top = argparse.ArgumentParser(
         prog=PROGRAM,
         parents=[_everywhere(None, as_json=False)],

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 import redis
@@ -20,6 +21,9 @@ from appliance.local.stack import Stack
 #: Settings and accounts of the person who runs the tests, kept away from them.
 FOREIGN = ("VIDEO_FAST_ACK", "VIDEO_APPLIANCE_CONFIG", "AWS_PROFILE", "AWS_SESSION_TOKEN", "NOTIFY_SOCKET")
 TEMPLATE = "template_of_the_tests"
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)
