@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import urllib.error
 import urllib.request
@@ -42,6 +43,13 @@ class Aws(Server):
         """Create the bucket; returns its name."""
         self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": self.region})
         return name
+
+    def open_to_readers(self, bucket: str) -> None:
+        """Whoever knows a key may fetch it, as from a platform's CDN."""
+        resource = f"arn:aws:s3:::{bucket}/*"
+        allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        self.client("s3").put_bucket_policy(Bucket=bucket, Policy=policy)
 
     def make_queue(self, name: str) -> str:
         """Create the queue; returns its URL."""

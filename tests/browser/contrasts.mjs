@@ -1,5 +1,5 @@
 // Runs in the page: every visible text and mark that stands out too little from its ground, with its ratio.
-// WCAG 2.2: 4.5:1 for text (1.4.3), 3:1 for large text and for what is drawn (1.4.11); relative luminance as defined there.
+// WCAG 2.2: 4.5:1 for text (1.4.3), 3:1 for large text and for what is drawn (1.4.11); luminance as defined there.
 export function contrasts() {
   const pencil = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const rgba = colour => {
@@ -33,18 +33,24 @@ export function contrasts() {
 
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
-    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim(),
+      element = walker.currentNode.parentElement;
     if (!text || !element.checkVisibility() || element.closest("noscript, .unseen")) continue;
-    const style = getComputedStyle(element), size = parseFloat(style.fontSize);
+    const style = getComputedStyle(element),
+      size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
     look(text.slice(0, 40), element instanceof SVGElement ? style.fill : style.color, ground(element), large ? 3 : 4.5);
   }
-  for (const it of document.querySelectorAll("svg .waiting, svg .working")) look(`plot ${it.getAttribute("class")}`, getComputedStyle(it).fill, ground(it.closest("section")), 3);
-  for (const it of document.querySelectorAll("svg .busy")) look("plot busy", getComputedStyle(it).stroke, ground(it.closest("section")), 3);
+  for (const it of document.querySelectorAll("svg .waiting, svg .working"))
+    look(`plot ${it.getAttribute("class")}`, getComputedStyle(it).fill, ground(it.closest("section")), 3);
+  for (const it of document.querySelectorAll("svg .busy"))
+    look("plot busy", getComputedStyle(it).stroke, ground(it.closest("section")), 3);
   for (const it of document.querySelectorAll(".cell")) {
-    const style = getComputedStyle(it), drawn = it.classList.contains("done") ? style.backgroundColor : style.borderTopColor;
+    const style = getComputedStyle(it),
+      drawn = it.classList.contains("done") ? style.backgroundColor : style.borderTopColor;
     if (it.checkVisibility()) look(it.className, drawn, ground(it.parentElement), 3);
   }
-  for (const it of document.querySelectorAll("progress")) look("progress", getComputedStyle(it).color, rgba(getComputedStyle(it).backgroundColor).slice(0, 3), 3);
+  for (const it of document.querySelectorAll("progress"))
+    look("progress", getComputedStyle(it).color, rgba(getComputedStyle(it).backgroundColor).slice(0, 3), 3);
   return { looked, poor };
 }

@@ -94,6 +94,7 @@ def _write_settings(stack: Stack) -> Path:
     workspace = stack.directory / "workspace"
     workspace.mkdir()
     streams = stack.aws.make_bucket("streams")
+    stack.aws.open_to_readers(streams)
     settings = {
         "database": {"dsn": stack.postgres.dsn},
         "queue": {"url": stack.aws.make_queue("videos"), "wait_seconds": 2, "poll_seconds": 2},
@@ -104,7 +105,6 @@ def _write_settings(stack: Stack) -> Path:
         "pool": {"drain_seconds": 1},
         "workspace": {"directory": str(workspace), "min_free_bytes": "256MiB", "min_free_memory_bytes": "64MiB"},
         "web": {"host": LOOPBACK, "port": next(free_ports())},
-        # moto's server lets everybody read
         "status_page": {"media_base_url": f"{stack.aws.endpoint_url}/{streams}"},
     }
     path = stack.directory / "video-appliance.yaml"
