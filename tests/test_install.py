@@ -75,10 +75,7 @@ SERVICE = {
     f"{RELEASE}/video-appliance",
     f"{RELEASE}/video-appliance.yaml",
     f"{RELEASE}/video-appliance.schema.json",
-    *(
-        f"{RELEASE}/config/autoscaling/{path.name}"
-        for path in (TOP / "config/autoscaling").iterdir()
-    ),
+    *(f"{RELEASE}/config/autoscaling/{path.name}" for path in (TOP / "config/autoscaling").iterdir()),
     *(f"{RELEASE}/systemd/video-appliance.{kind}" for kind in ("service", "sysusers.conf", "tmpfiles.conf")),
 }
 CONFIGURATION = "etc/video-appliance.yaml"
