@@ -387,13 +387,13 @@ activate() {
   fi
 }
 
-# The health gate: systemd was told READY, five seconds later it is still the same process, and /healthz does not
+# The health gate: systemd was told READY, three seconds later it is still the same process, and /healthz does not
 # complain. A port that somebody else holds is no reason to go back: it does not stop encoding either.
 comes_up() {
   local pid
   systemctl restart video-appliance || return 1
   pid=$(state MainPID)
-  sleep 5
+  sleep 3
   [ "$(state ActiveState) $(state MainPID)" = "active $pid" ] || return 1
   "$home/current/venv/bin/python" -I - "$configuration" <<'PYTHON'
 import sys, urllib.error, urllib.request
@@ -471,7 +471,7 @@ tell_next() {
   fi
   say "Next: 1. edit $configuration (database.dsn_file, queue.url, storage.bucket, aws.region, redis.url)
       2. sudo systemctl enable --now video-appliance
-      3. sudo video-appliance migrate && video-appliance status"
+      3. sudo video-appliance migrate, then sudo video-appliance status"
 }
 
 rollback_service() {

@@ -142,7 +142,8 @@ def compose(path: Path) -> yaml.Node | None:
             raise ConfigError([f"{path}: is larger than {MAX_FILE_BYTES // 1024} KiB; is this the right file?"])
         return yaml.compose(raw.decode(), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+        cure = "; it is for root and the service: use sudo" if isinstance(error, PermissionError) else ""
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}{cure}"]) from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: is not UTF-8 text"]) from None

@@ -71,7 +71,8 @@ class Service:
     def stand(self) -> None:
         """Installed, configured as above and running, whatever the test before did."""
         if self.machine.run("test", "-e", "/opt/video-appliance/current", check=False).returncode:
-            self.install()
+            said = self.install().stdout
+            assert "Next: 1. edit /etc/video-appliance.yaml" in said
         self.configure()
         self.machine.systemctl("enable", "--now", UNIT)
         self.machine.run("video-appliance", "migrate")

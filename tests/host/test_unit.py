@@ -39,6 +39,13 @@ def test_f49_the_database_s_password_is_a_credential_and_in_nobody_s_environment
     assert service.machine.say("stat", "-c", "%a %U", "/etc/video-appliance.dsn") == "600 root"
 
 
+def test_whoever_may_not_read_the_configuration_is_told_to_use_sudo(service: Service) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    done = service.machine.run(*nobody, "video-appliance", "status", check=False)
+    assert done.returncode == 78
+    assert f"{CONFIGURATION}: cannot be read: Permission denied; it is for root and the service: use sudo" in done.stdout
+
+
 def test_a_reload_waits_and_says_what_changed(service: Service) -> None:
     pid = service.machine.main_pid
     service.configure(pool={"encoders": 2})
@@ -102,7 +109,7 @@ def test_a_crash_loop_is_gone_through_and_not_given_up(service: Service) -> None
 
 
 def test_f43_a_supervisor_that_stands_still_is_aborted_and_started_anew(service: Service) -> None:
-    service.machine.write(RUNTIME_DROP_IN, "[Service]\nWatchdogSec=4\n")
+    service.machine.write(RUNTIME_DROP_IN, "[Service]\nWatchdogSec=5\n")
     service.machine.systemctl("daemon-reload")
     service.machine.systemctl("restart", UNIT)
     pid = service.machine.main_pid
