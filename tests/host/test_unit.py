@@ -43,7 +43,8 @@ def test_whoever_may_not_read_the_configuration_is_told_to_use_sudo(service: Ser
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     done = service.machine.run(*nobody, "video-appliance", "status", check=False)
     assert done.returncode == 78
-    assert f"{CONFIGURATION}: cannot be read: Permission denied; it is for root and the service: use sudo" in done.stdout
+    sentence = "cannot be read: Permission denied; it is for root and the service: use sudo"
+    assert f"{CONFIGURATION}: {sentence}" in done.stdout
 
 
 def test_a_reload_waits_and_says_what_changed(service: Service) -> None:
