@@ -27,6 +27,7 @@ from appliance.encoder.heartbeat import Heartbeat
 from appliance.encoder.job import Task
 from appliance.encoder.lookout import Lookout
 from appliance.encoder.parent import Parent
+from appliance.encoder.patience import aside
 from appliance.encoder.pipeline import Fetched
 from appliance.encoder.workshop import Hands, Workshop, holding
 from appliance.log import job_fields
@@ -140,7 +141,8 @@ class Assistant:
         chunk, plan = found.chunk, found.plan
         media = self._media(chunk.video_id, plan)
         with holding(self._chunks, task, chunk), self._room(chunk) as directory:
-            fetched = self._fetch(task, found.file_key, plan, directory)
+            fetch = partial(self._fetch, task, found.file_key, plan, directory)
+            fetched = aside(partial(task.may_begin, None), fetch)
             hands = Hands(self._workshop, task, plan, media, directory, outcome="assisted")
             encoded = hands.encode(chunk, partial(self._tell, task, found, time.monotonic()))
             ended = hands.deliver(chunk, encoded, bytes_in=fetched.bytes_in)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
 from appliance.encoder.extras import beside
+from appliance.encoder.patience import begun
 from appliance.encoder.ports import Storage
 from appliance.encoder.sound import Start, encode_sound
 from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
@@ -146,8 +147,15 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
             cache_control=SEGMENT_CACHE,
         )
 
-    with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as pool:
-        list(pool.map(put, sorted(encoded.directory.iterdir())))
+    waiting = iter(sorted(encoded.directory.iterdir()))
+
+    def some() -> None:
+        for path in waiting:
+            put(path)
+
+    uploads = [begun(some) for _ in range(UPLOADS)]
+    for ended in wait(uploads).done:
+        ended.result()
     shutil.rmtree(encoded.directory)
     return encoded.bytes_out
 

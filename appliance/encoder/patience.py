@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -15,14 +18,19 @@ from appliance.encoder.ports import Task
 AGAIN_SECONDS = 1.0
 #: An outage of S3 up to this long costs no encoded chunk; after it the video goes back, due later, and others try.
 STORAGE_SECONDS = 600.0
+#: How often a call that has not answered is asked whether it still matters.
+LOOK_SECONDS = 0.5
 Answer = TypeVar("Answer")
 
 
 def insist(task: Task, statement: Callable[[], Answer], *, seconds: float = float("inf")) -> Answer:
     """The statement's answer, however long it takes; what ends the task ends the waiting. From any thread.
 
-    What still does not answer after `seconds` raises Unavailable.
+    What still does not answer after `seconds` raises Unavailable. Such a statement talks to storage, which may accept
+    and then say nothing for as long as all its deadlines and tries take: it is made `aside`.
     """
+    if seconds < float("inf"):
+        statement = partial(aside, task.check, statement)
     pause, until = threading.Event(), time.monotonic() + seconds
     waiting = False
     while True:
@@ -36,3 +44,30 @@ def insist(task: Task, statement: Callable[[], Answer], *, seconds: float = floa
                 structlog.get_logger().warning("JOB_WAITS", dependency=error.dependency, error=error.sentence)
             waiting = True
             pause.wait(AGAIN_SECONDS)
+
+
+def aside(check: Callable[[], None], call: Callable[[], Answer]) -> Answer:
+    """The call's answer. What `check` raises while it is waited for leaves the call to itself.
+
+    So a hanging storage does not hold up a lost lease, a cancel, a signal or the sign of life (F21, F27, F34, F37). A
+    call that is left writes, if at all, where only its own token's readers look.
+    """
+    answer = begun(call)
+    while not wait([answer], LOOK_SECONDS).done:
+        check()
+    return answer.result()
+
+
+def begun(call: Callable[[], Answer]) -> Future[Answer]:
+    """The call in a thread of its own, which does not hold up the end of the process as an executor's would."""
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            answer.set_exception(error)
+
+    context = contextvars.copy_context()  # what the log lines of the job are bound to
+    threading.Thread(target=context.run, args=(run,), name="aside", daemon=True).start()
+    return answer

@@ -23,7 +23,7 @@ from appliance.domain.receipt import Chapter
 from appliance.domain.stored import Stored
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing
-from appliance.encoder.patience import STORAGE_SECONDS, insist
+from appliance.encoder.patience import STORAGE_SECONDS, aside, insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
 from appliance.encoder.workshop import Hands, Workshop
@@ -104,7 +104,7 @@ class Pipeline:
     def __call__(self, job: Job) -> Published:
         with self._workspace(job.lease) as directory:
             report(job, "fetch", 0)
-            fetched = self._fetch(job, directory)
+            fetched = aside(partial(job.may_begin, None), partial(self._fetch, job, directory))
             report(job, "probe", ENCODE_FROM)
             plan = self._plan(job, fetched, self._probed(job, directory))
             layout = self._layout(job.lease, plan)
