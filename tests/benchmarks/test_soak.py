@@ -33,4 +33,4 @@ def test_the_first_cycles_and_odd_ones_do_not_count() -> None:
 
 @pytest.mark.parametrize(("each_cycle", "expected"), [(4096, False), (MIB / 4, True)])
 def test_memory_may_settle_by_a_little_and_not_by_more(each_cycle: float, *, expected: bool) -> None:
-    assert grown([75 * MIB + each_cycle * cycle for cycle in range(20)], "encoder_pss") is expected
+    assert grown([75 * MIB + each_cycle * cycle for cycle in range(20)], "encoder_memory") is expected
