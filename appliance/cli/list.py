@@ -1,4 +1,4 @@
-"""`list`: what was worked on last."""
+"""`list`: the newest videos, those that nobody has begun included."""
 
 from __future__ import annotations
 
@@ -7,29 +7,47 @@ from typing import Any
 
 from appliance.cli import exits, settings, terminal
 from appliance.cli.services import Services
+from appliance.domain.video import Status
 
-NAMES = ("video_id", "tenant_id", "status", "epoch", "outcome", "started_at", "file_key")
-COLUMNS = ("video>", "tenant>", "status", "attempt>", "outcome", "began", "source", "about")
+NAMES = ("video_id", "tenant_id", "status", "epoch", "started_at", "file_key")
+COLUMNS = ("video>", "tenant>", "status", "attempt>", "began", "source", "about")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=20, metavar="N", help="at most so many (default: 20)")
+    known = [str(status) for status in Status]
+    parser.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most so many (default: 20)")
+    parser.add_argument("--status", type=str.upper, choices=known, help="only videos of this status")
 
 
 def main(options: argparse.Namespace) -> int:
-    """The newest attempts, latest first; `status` counts what waits for its first. With --json one object a line."""
-    videos = Services(settings.read(options)).reports.recent(options.limit)
+    """By id, the newest first, each with its last attempt. With --json one object a line."""
+    status = Status(options.status) if options.status else None
+    videos = Services(settings.read(options)).reports.newest(options.limit, status)
     if options.json:
         for video in videos:
             terminal.emit(video)
         return exits.DONE
-    terminal.table("attempts", COLUMNS, map(_row, videos))
+    terminal.table("videos", COLUMNS, ([*map(video.get, NAMES), _about(video)] for video in videos))
     if not videos:
-        terminal.say("Nothing was worked on yet. `video-appliance submit FILE` gives it something.")
+        kind = f"No video is {status}." if status else "There is no video yet."
+        terminal.say(f"{kind} `video-appliance submit FILE` makes one.")
     return exits.DONE
 
 
-def _row(video: dict[str, Any]) -> list[Any]:
-    """What matters about it: why it failed, how long it plays, or who has it."""
-    about = video["error_reason"] or terminal.seconds(video["duration"]) or video["worker"]
-    return [*map(video.get, NAMES), about]
+def _about(video: dict[str, Any]) -> str:
+    """Why it failed, how long it plays, who has it, or how its last attempt ended."""
+    match video["status"]:
+        case Status.FAILED:
+            return str(video["error_reason"])
+        case Status.READY:
+            return f"plays {terminal.seconds(video['duration'])}"
+        case Status.PROCESSING:
+            return f"at {video['worker']}" if video["worker"] else ""
+        case _:
+            return f"last attempt {video['outcome']}" if video["outcome"] else "never begun"
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return int(text)

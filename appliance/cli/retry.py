@@ -12,7 +12,7 @@ from appliance.domain.video import Status
 
 #: Why a video of this status is not put back, and what happens with it instead.
 INSTEAD = {
-    Status.PENDING: "is PENDING: its upload has not ended, and the platform says when it has.",
+    Status.PENDING: "is PENDING: its upload has not ended. If it has, `video-appliance submit VIDEO` hands it in.",
     Status.UPLOADED: "waits already; its bell was rung once more.",
     Status.PROCESSING: "is being encoded already.",
 }

@@ -36,10 +36,7 @@ def main(options: argparse.Namespace) -> int:
     """Prints the video's id; the platform of an adopted table makes its rows itself, so there it takes the id."""
     services = Services(settings.read(options))
     if options.what.isdigit() and not Path(options.what).exists():
-        put = put_back(services, int(options.what))
-        video_id, sentence = put["video_id"], put["sentence"]
-        if not put["queued"]:
-            raise ApplianceError(f"Video {video_id} {sentence}", code="not_queued")
+        video_id, sentence = int(options.what), _hand_in(services, int(options.what))
     else:
         video_id, sentence = submit(services, options.what, options.tenant, options.priority), "is in the queue."
     if options.wait:
@@ -63,6 +60,18 @@ def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> 
         raise
     services.doorbell.ring(Message(video_id, tenant_id, key))
     return video_id
+
+
+def _hand_in(services: Services, video_id: int) -> str:
+    """A row that is there: one still PENDING whose source lies in S3 waits from now on, others as `retry` does."""
+    row = services.reports.show(video_id)
+    if row and row["status"] == Status.PENDING:
+        services.sources.head(row["file_key"])
+        services.leases.hand_in(video_id)
+    put = put_back(services, video_id)
+    if not put["queued"]:
+        raise ApplianceError(f"Video {video_id} {put['sentence']}", code="not_queued", hint="`video-appliance list`")
+    return "is in the queue."
 
 
 def _upload(services: Services, file: Path) -> str:

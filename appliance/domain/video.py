@@ -25,7 +25,7 @@ from uuid import UUID
 class Status(StrEnum):
     """The values of the `status` column."""
 
-    #: The platform made a row; nothing has been uploaded yet. Not ours to touch.
+    #: The platform made a row; its upload has not ended. Ours to touch only when a person submits it by its id.
     PENDING = "PENDING"
     #: The source lies in S3 and waits for an encoder, from `run_after` on.
     UPLOADED = "UPLOADED"
@@ -52,7 +52,7 @@ TRANSITIONS: dict[Edge, frozenset[str]] = {
     (Status.UPLOADED, Status.FAILED): frozenset({"cancel"}),
     (Status.FAILED, Status.UPLOADED): frozenset({"resubmit"}),
     (Status.READY, Status.UPLOADED): frozenset({"resubmit"}),
-    (Status.PENDING, Status.UPLOADED): frozenset({"submit"}),
+    (Status.PENDING, Status.UPLOADED): frozenset({"submit", "hand_in"}),
 }
 
 

@@ -140,7 +140,7 @@ def test_a_video_that_does_not_exist_is_said_to(world: World, settings: Path) ->
 
 
 def test_list_shows_videos_and_survives_what_strangers_write(world: World, settings: Path, file: Path) -> None:
-    assert "Nothing was worked on yet" in appliance("list", "--config", settings).out
+    assert "There is no video yet" in appliance("list", "--config", settings).out
     lease = processing(world, settings, file)
     world.query("UPDATE video SET file_key = %s WHERE id = %s", "[red]\x1b[2Jevil[/red]", lease.video_id)
     told = appliance("list", "--config", settings).out
@@ -149,6 +149,31 @@ def test_list_shows_videos_and_survives_what_strangers_write(world: World, setti
     assert [video["video_id"] for video in appliance("list", "--config", settings, "--json").objects] == [
         lease.video_id
     ]
+
+
+def test_list_shows_what_nobody_has_begun_and_one_status_alone(world: World, settings: Path, file: Path) -> None:
+    running = processing(world, settings, file).video_id
+    waiting = appliance("submit", file, "--config", settings, "--json").last["video_id"]
+    told = appliance("list", "--config", settings).out.splitlines()
+    assert [word for line in told for word in ("never begun", "at worker-a") if word in line] == [
+        "never begun",
+        "at worker-a",
+    ]
+    for status, video_id in (("uploaded", waiting), ("PROCESSING", running)):
+        found = appliance("list", "--status", status, "--config", settings, "--json").objects
+        assert [video["video_id"] for video in found] == [video_id]
+    assert "No video is FAILED" in appliance("list", "--status", "failed", "--config", settings).out
+
+
+def test_a_pending_row_is_handed_in_by_id_once_its_source_is_there(world: World, settings: Path) -> None:
+    rows = "INSERT INTO video (status, file_key, tenant_id) VALUES ('PENDING', 'sources/late.mp4', 4) RETURNING id"
+    video_id = world.query(rows)[0]["id"]
+    early = appliance("submit", video_id, "--config", settings, "--json")
+    assert (early.status, early.last["error"]["code"]) == (1, "source_missing")
+    assert (world.row(video_id)["status"], rings(world)) == ("PENDING", [])
+    world.aws.client("s3").put_object(Bucket=world.bucket, Key="sources/late.mp4", Body=b"x")
+    assert appliance("submit", video_id, "--config", settings).status == 0
+    assert (world.row(video_id)["status"], rings(world)) == ("UPLOADED", [video_id])
 
 
 def test_cancel_and_retry_take_a_video_out_and_put_it_back(world: World, settings: Path, file: Path) -> None:

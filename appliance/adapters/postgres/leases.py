@@ -170,6 +170,10 @@ class Leases:
         """Encode a FAILED or READY video again, from now on; False when it is neither."""
         return bool(self._database.run("resubmit", video_id=video_id))
 
+    def hand_in(self, video_id: int) -> bool:
+        """A row that the platform made and whose source lies in S3 waits from now on; False when it is not PENDING."""
+        return bool(self._database.run("hand_in", video_id=video_id))
+
     def submit(self, file_key: str, tenant_id: int | None, priority: int = 0) -> int:
         """A new row, due now, for a source that lies in S3; returns its video_id."""
         rows = self._database.run("submit", file_key=file_key, tenant_id=tenant_id, priority=priority)

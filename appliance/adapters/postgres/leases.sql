@@ -308,6 +308,14 @@ SET status = 'UPLOADED',
 WHERE id = %(video_id)s AND status IN ('FAILED', 'READY')
 RETURNING id AS video_id;
 
+-- name: hand_in
+-- edge: PENDING -> UPLOADED
+-- What the platform's own code writes after an upload, when a person does it instead.
+UPDATE {video}
+SET status = 'UPLOADED', run_after = now(), next_ring_at = now(), ring_count = 0, updated_at = now()
+WHERE id = %(video_id)s AND status = 'PENDING'
+RETURNING id AS video_id;
+
 -- name: submit
 -- edge: PENDING -> UPLOADED
 -- A row of ours is born uploaded: its source lies in S3 before the row exists, so nobody ever sees it PENDING.

@@ -62,6 +62,10 @@ class Reports:
         """The attempts that began last, latest first, with their receipts and what the row says now."""
         return self._database.run("recent", limit=limit)
 
+    def newest(self, limit: int, status: Status | None = None) -> list[dict[str, Any]]:
+        """The videos with the highest ids, or of one status, and of each its last attempt (None where it had none)."""
+        return self._database.run("newest", limit=limit, status=status)
+
     def server(self) -> dict[str, Any]:
         """Its version, its limits, whether it takes writes, and its clock as Unix time."""
         return self._database.run("server")[0]

@@ -47,6 +47,22 @@ LEFT JOIN {video} AS v ON v.id = a.video_id
 ORDER BY a.started_at DESC
 LIMIT %(limit)s;
 
+-- name: newest
+-- From the highest id down until there are enough; UPLOADED and PROCESSING have partial indexes, a rare status may cost
+-- a walk over the whole primary key.
+SELECT v.id AS video_id, v.tenant_id, v.status, v.file_key, v.hls_path, v.duration, v.created_at,
+       v.error_code, v.error_reason, a.epoch, a.host, a.worker, a.started_at, a.ended_at, a.outcome, a.receipt
+FROM {video} AS v
+LEFT JOIN LATERAL (
+    SELECT epoch, host, worker, started_at, ended_at, outcome, receipt
+    FROM {attempt}
+    WHERE video_id = v.id
+    ORDER BY epoch DESC
+    LIMIT 1) AS a ON TRUE
+WHERE %(status)s IS NULL OR v.status = %(status)s
+ORDER BY v.id DESC
+LIMIT %(limit)s;
+
 -- name: server
 SELECT current_setting('server_version') AS version,
        current_setting('server_version_num')::integer AS version_number,

@@ -566,6 +566,17 @@ def only_what_is_over_is_submitted_again(scene: Scene) -> None:
     scene.expect(ready.video_id, epoch=1, due_in=0, ring_in=0, hls_path=f"hls/{ready.token}")
 
 
+def only_what_is_pending_is_handed_in(scene: Scene) -> None:
+    pending, other, waiting, lease = scene.submit(), scene.submit(), scene.submit(), scene.owned()
+    for video in (pending, other):
+        scene.hand(video, "status = 'PENDING', run_after = now() + interval '9 s', next_ring_at = NULL, ring_count = 4")
+    scene.hand(waiting, "run_after = now() + interval '9 s'")
+    before = [scene.seen(video) for video in (other, waiting, lease.video_id)]
+    assert [scene.leases.hand_in(video) for video in (pending, waiting, lease.video_id)] == [True, False, False]
+    assert [scene.seen(video) for video in (other, waiting, lease.video_id)] == before
+    scene.expect(pending, due_in=0, ring_in=0)
+
+
 def a_ring_is_noted_and_comes_later_each_time(scene: Scene) -> None:
     video, held = scene.submit(), scene.owned()
     later = scene.submit()

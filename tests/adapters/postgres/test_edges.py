@@ -79,7 +79,7 @@ def test_which_statements_write() -> None:
     reading = {name for name, statement in ALL.items() if not statement.writes}
     assert reading == {
         *("look", "find_own", "attempt", "chunk", "done_chunks", "plan", "expired", "processing_page"),
-        *("backlog", "video", "attempts", "chunks_of", "recent", "at_work", "help_wanted", "named_media"),
+        *("backlog", "video", "attempts", "chunks_of", "recent", "newest", "at_work", "help_wanted", "named_media"),
         *("server", "tables", "lease_indexes", "failures"),
         *("check", "session", "migrate_patience", "migrate_lock", "migrate_record", "migrate_applied"),
     }

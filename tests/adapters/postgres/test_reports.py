@@ -8,6 +8,7 @@ import pytest
 
 from appliance.adapters.postgres.reports import AtWork, Backlog, Reports
 from appliance.domain.retry import Decision
+from appliance.domain.video import Status
 from tests.adapters.postgres.stage import claimed
 from tests.adapters.postgres.test_chunks import PLAN, take
 
@@ -63,6 +64,21 @@ def test_recent_attempts_come_latest_first_with_what_became_of_the_video(leases,
     assert [row["file_key"] for row in recent] == ["c.mp4", "b.mp4"]
     assert (recent[0]["status"], recent[0]["outcome"], recent[0]["receipt"]) == ("READY", "ready", {"wall_seconds": 3})
     assert recent[1]["outcome"] is None
+
+
+def test_the_newest_videos_come_first_with_their_last_attempt_or_none(leases, reports) -> None:
+    done = claimed(leases, leases.submit("a.mp4", 3))
+    leases.release(done, reason="drain", receipt={})
+    leases.complete(claimed(leases, done.video_id), hls_path="hls/x", duration_seconds=9.5, receipt={})
+    never = leases.submit("b.mp4", 4)
+    found = reports.newest(10)
+    assert [(row["video_id"], row["epoch"], row["outcome"]) for row in found] == [
+        (never, None, None),
+        (done.video_id, 2, "ready"),
+    ]
+    assert [row["video_id"] for row in reports.newest(1)] == [never]
+    assert [row["video_id"] for row in reports.newest(10, Status.READY)] == [done.video_id]
+    assert reports.newest(10, Status.PENDING) == []
 
 
 def test_nobody_at_work(reports) -> None:
