@@ -156,7 +156,7 @@ run_demo() {
 
 run_test() {
   ensure_environment test
-  ensure_tools chromium:chromium npm:npm /lib/systemd/systemd:systemd dbus-daemon:dbus
+  ensure_tools chromium:chromium npm:npm zsh:zsh fish:fish /lib/systemd/systemd:systemd dbus-daemon:dbus
   ensure_browser
   ensure_prometheus
   export BROWSER_MODULES=$venv/browser/node_modules PROMETHEUS_PROGRAMS=$venv/prometheus/usr/bin

@@ -25,18 +25,21 @@ VERBS = {
     "run": "the service: a supervisor and its encoders, until SIGTERM",
     "check": "the doctor: tries everything the service needs, and says what to do",
     "status": "backlog, encoders of this host, which dependencies answer",
+    "top": "this host at work, refreshed each second; q leaves",
     "submit": "upload a recording, make its row, ring the bell; or hand in the platform's row by id",
     "list": "the newest videos, or those of one status, and what became of them",
     "show": "one video: row, attempts, chunks, receipt, live progress",
     "retry": "put a FAILED or READY video back into the queue",
     "cancel": "end a waiting video at once, a running one within one renewal",
     "reconcile": "take videos back from dead owners, one pass",
+    "drain": "let this host's service end: no more work, finish or hand over",
     "migrate": "bring the database's schema up to date",
     "config": "show or validate the configuration",
     "reload": "ask the running service to read its file again (what systemctl reload runs)",
     "autoscaling": "print the fleet's scaling policies and alarms with your names filled in",
     "encode": "encode one local file into a directory, without any service",
     "verify": "hold any HLS stream against the rules, by its address or directory",
+    "completion": "a completion script for bash, zsh or fish",
     "demo": "the whole appliance on an embedded stack, with a sample lecture",
     "version": "the versions of the appliance and of ffmpeg",
 }
@@ -72,13 +75,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     top.add_argument("verb", metavar="VERB", choices=VERBS, help="what to do; see below")
     top.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     chosen = top.parse_args(arguments)
-    parser = argparse.ArgumentParser(
-        prog=f"{PROGRAM} {chosen.verb}",
-        parents=[_everywhere(chosen.config, as_json=chosen.json)],
-        description=f"{chosen.verb}: {VERBS[chosen.verb]}.",
-    )
-    _verb(chosen.verb).arguments(parser)
-    return parser.parse_args(chosen.rest, argparse.Namespace(verb=chosen.verb))
+    parser = _parser(chosen.verb, _everywhere(chosen.config, as_json=chosen.json))
+    return parser.parse_args(chosen.rest, argparse.Namespace(verb=chosen.verb, parsers=parsers))
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Every verb's, for whoever describes the command line (`completion`). Imports all of them."""
+    return {verb: _parser(verb, _everywhere(None, as_json=False)) for verb in VERBS}
+
+
+def _parser(verb: str, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    description = f"{verb}: {VERBS[verb]}."
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} {verb}", parents=[common], description=description)
+    _verb(verb).arguments(parser)
+    return parser
 
 
 def _everywhere(config: Path | None, *, as_json: bool) -> argparse.ArgumentParser:

@@ -1,10 +1,11 @@
-"""What we tell systemd: sd_notify(3) over the socket it names, and nothing at all when there is none."""
+"""What we tell systemd: sd_notify(3) over the socket it names, nothing without one; and what we ask it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import socket
+import subprocess
 from collections.abc import Mapping
 
 
@@ -44,3 +45,13 @@ class Notify:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gate:
             gate.setblocking(False)
             gate.sendto(message.encode(), address)
+
+
+def main_pid(unit: str) -> int | None:
+    """The main process of a unit; None when it does not run, or no systemd answers."""
+    command = ["systemctl", "show", "--property=MainPID", "--value", unit]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return int(said) or None if said.isdigit() else None

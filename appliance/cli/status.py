@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from appliance.cli import exits, settings, terminal
+from appliance.cli import exits, settings, supervisor, terminal
 from appliance.cli.services import Services
 from appliance.domain.errors import SourceRejected, Unavailable
-
-#: The supervisor is on this host and answers in milliseconds, or not at all.
-LOCAL_SECONDS = 2.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +40,7 @@ def look(services: Services) -> dict[str, Any]:
     }
     with ThreadPoolExecutor(len(asked)) as threads:
         answers = {name: threads.submit(_ask, question) for name, question in asked.items()}
-        service = _supervisor(services.config.web.port)
+        service = supervisor.look(services.config.web.port)
         dependencies = {name: answer.result() for name, answer in answers.items()}
     return {"backlog": dependencies["postgres"]["answer"], "dependencies": dependencies, "service": service}
 
@@ -62,16 +56,6 @@ def _s3_answers(services: Services) -> None:
     """A key that nobody has: "not found" is an answer."""
     with suppress(SourceRejected):
         services.streams.head(f"{services.config.storage.prefix}/is-anybody-there")
-
-
-def _supervisor(port: int) -> dict[str, Any] | None:
-    """The supervisor's own view of its encoders; None when none answers on this host."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/status.json", timeout=LOCAL_SECONDS) as answer:
-            found = json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and "slots" in found else None
 
 
 def _tell(found: dict[str, Any]) -> None:
@@ -102,14 +86,6 @@ def _tell_service(service: dict[str, Any] | None) -> None:
     if service is None:
         terminal.say("No supervisor answers on this host. `systemctl status video-appliance` says why.")
         return
-    columns = ("slot>", "state", "for", "video>", "percent>", "step", "speed>", "left")
-    terminal.table("encoders of this host", columns, [_slot(slot) for slot in service["slots"]])
-    for sentence in (*service["unready"], *service["notices"].values()):
+    terminal.table(*supervisor.encoders(service))
+    for sentence in supervisor.worries(service):
         terminal.say(f"! {sentence}", style="bold red")
-
-
-def _slot(slot: dict[str, Any]) -> tuple[Any, ...]:
-    percent = "" if slot["percent"] is None else f"{slot['percent']:.0f} %"
-    speed = "" if slot["speed"] is None else f"{slot['speed']:.1f}×"
-    since, left = terminal.seconds(slot["since_seconds"]), terminal.seconds(slot["remaining_seconds"])
-    return slot["slot"], slot["state"], since, slot["video_id"], percent, slot["step"], speed, left

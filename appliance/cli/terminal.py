@@ -36,17 +36,27 @@ def emit(value: Mapping[str, Any]) -> None:
 
 def say(sentence: str = "", *, style: str = "") -> None:
     """A line of text, never wrapped: a path must stay one word for whoever copies it."""
-    console().print(Text(_clean(sentence), style), soft_wrap=True)
+    console().print(line(sentence, style=style), soft_wrap=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A titled table. A column name that ends with `>` is aligned to the right."""
+    """Print a titled table. A column name that ends with `>` is aligned to the right."""
+    console().print(drawn_table(title, columns, rows))
+
+
+def drawn_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """The same, for a screen that is drawn again and again."""
     drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         drawn.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
-    console().print(drawn)
+    return drawn
+
+
+def line(sentence: str, *, style: str = "") -> Text:
+    """A sentence for such a screen."""
+    return Text(_clean(sentence), style)
 
 
 def facts(title: str, pairs: Mapping[str, Any]) -> None:

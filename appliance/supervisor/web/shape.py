@@ -6,6 +6,7 @@ file or a title, and nothing opens anything: what goes in is listed here, field 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
@@ -86,6 +87,8 @@ class Page(TypedDict):
     shape: int
     version: str
     host: str
+    #: Of the supervisor, as this host counts: whom `drain` asks.
+    pid: int
     uptime_seconds: float
     #: For how long the main loop has stood still, when that is too long.
     stuck_seconds: float | None
@@ -116,6 +119,7 @@ def page(board: Board, dependencies: Dependencies, now: float, *, host: str, med
         shape=SHAPE,
         version=__version__,
         host=host,
+        pid=os.getpid(),
         uptime_seconds=round(now - board.started_at, 1),
         stuck_seconds=board.stuck_seconds(now),
         draining=board.draining,

@@ -39,7 +39,18 @@ def test_the_fields_that_programs_rely_on():
     """Written down once more, so that a renamed one is seen."""
     found = told(SCENES["busy"]())
     assert set(found) == {
-        *("shape", "version", "host", "uptime_seconds", "stuck_seconds", "draining", "unready", "notices", "slots"),
+        *(
+            "shape",
+            "version",
+            "host",
+            "pid",
+            "uptime_seconds",
+            "stuck_seconds",
+            "draining",
+            "unready",
+            "notices",
+            "slots",
+        ),
         *("backlog", "backlog_age_seconds", "oldest_due_seconds", "history", "seen_age_seconds", "recent"),
         *("chunk_maps", "fleet", "dependencies", "sandbox"),
     }
