@@ -393,8 +393,10 @@ comes_up() {
   local pid
   systemctl restart video-appliance || return 1
   pid=$(state MainPID)
-  sleep 3
-  [ "$(state ActiveState) $(state MainPID)" = "active $pid" ] || return 1
+  for _ in 1 2 3; do
+    sleep 1
+    [ "$(state ActiveState) $(state MainPID)" = "active $pid" ] || return 1
+  done
   "$home/current/venv/bin/python" -I - "$configuration" <<'PYTHON'
 import sys, urllib.error, urllib.request
 from appliance.config import load

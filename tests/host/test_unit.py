@@ -110,7 +110,7 @@ def test_a_crash_loop_is_gone_through_and_not_given_up(service: Service) -> None
 
 
 def test_f43_a_supervisor_that_stands_still_is_aborted_and_started_anew(service: Service) -> None:
-    service.machine.write(RUNTIME_DROP_IN, "[Service]\nWatchdogSec=5\n")
+    service.machine.write(RUNTIME_DROP_IN, "[Service]\nWatchdogSec=4\n")
     service.machine.systemctl("daemon-reload")
     service.machine.systemctl("restart", UNIT)
     pid = service.machine.main_pid
