@@ -37,6 +37,13 @@ ENCODE: dict[str, Any] = {
     "sprite_seconds": 0,
 }
 CHUNKS = 6
+#: The unit's processes are its control group's.
+HOLD = """
+for pid in $(cat /sys/fs/cgroup/system.slice/video-appliance.service/cgroup.procs); do
+  case $(readlink /proc/$pid/exe) in *ffmpeg*) kill -STOP $pid && echo held ;; esac
+done
+true
+"""
 
 
 class Service:
@@ -84,6 +91,10 @@ class Service:
         self.world.ring(video_id)
         eventually(lambda: self.done_chunks(video_id) >= chunks)
         return video_id
+
+    def hold(self) -> None:
+        """Stop an ffmpeg of the service where it is, so that its video cannot come to its end by itself."""
+        eventually(lambda: "held" in self.machine.say("sh", "-c", HOLD))
 
     def done_chunks(self, video_id: int) -> int:
         statement = "SELECT count(*) AS done FROM video_chunk WHERE video_id = %s AND state = 'DONE'"

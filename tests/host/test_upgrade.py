@@ -81,6 +81,7 @@ def test_upgrade_failed_upgrade_and_rollback_in_mid_encode_cost_the_video_nothin
     service.configure(pool={"drain_seconds": 1})
     service.machine.systemctl("reload", UNIT)
     video_id = service.begun(long_recording)
+    service.hold()
     other("0.2.0")
     service.install()
     assert (service.release, service.runs) == ("0.2.0", "0.2.0")
