@@ -121,19 +121,16 @@ class S3:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Every key that begins with `prefix`, and its size in bytes."""
-        with self._answering(f"the list of {prefix}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return {found["Key"]: int(found["Size"]) for page in pages for found in page.get("Contents", [])}
+        pages = self._pages(prefix)
+        return {found["Key"]: int(found["Size"]) for page in pages for found in page.get("Contents", [])}
 
     def older_than(self, prefix: str, seconds: float) -> dict[str, int]:
         """Of `sizes` those last written longer ago than this, by the storage's own clock."""
-        found = {}
-        with self._answering(f"the list of {prefix}"):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-                for item in page.get("Contents", []):
-                    if (now - item["LastModified"]).total_seconds() > seconds:
-                        found[item["Key"]] = int(item["Size"])
+        found: dict[str, int] = {}
+        for page in self._pages(prefix):
+            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+            old = (item for item in page.get("Contents", []) if (now - item["LastModified"]).total_seconds() > seconds)
+            found |= {item["Key"]: int(item["Size"]) for item in old}
         return found
 
     def delete(self, keys: list[str]) -> None:
@@ -144,6 +141,11 @@ class S3:
                 answer = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
             if errors := answer.get("Errors"):
                 raise Unavailable("s3", f"S3 did not delete {errors[0].get('Key')}: {errors[0].get('Message')}")
+
+    def _pages(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """What S3 lists of the keys that begin with `prefix`, answer by answer."""
+        with self._answering(f"the list of {prefix}"):
+            yield from self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
 
     def _copy_from(self, key: str, file: IO[bytes], start: int, if_match: str, check: Check) -> None:
         span = {"Range": f"bytes={start}-"} if start else {}

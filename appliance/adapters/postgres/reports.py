@@ -74,7 +74,7 @@ class Reports:
         """The appliance's tables: whether each is there, its columns, and the privileges that are missing on it."""
         table = self._database.table
         names = [table, f"{table}_attempt", f"{table}_plan", f"{table}_chunk", "reconcile_tick"]
-        return self._database.run("tables", tables=names)
+        return self._database.run("tables", tables=names, plans=f"{table}_plan")
 
     def applied(self) -> set[str]:
         """The names of the migrations that were applied."""

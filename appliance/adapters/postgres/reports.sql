@@ -71,12 +71,13 @@ SELECT current_setting('server_version') AS version,
        extract(epoch FROM now())::float8 AS now_seconds;
 
 -- name: tables
--- What there is of ours: each table, its columns, and whether this role may work with it.
+-- What there is of ours: each table, its columns, and whether this role may work with it. Only plans are ever deleted.
 SELECT t.name, to_regclass(quote_ident(t.name)) IS NOT NULL AS there,
        ARRAY (SELECT a.attname::text FROM pg_attribute AS a
               WHERE a.attrelid = to_regclass(quote_ident(t.name)) AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
-       ARRAY (SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p
-              WHERE NOT has_table_privilege(to_regclass(quote_ident(t.name)), p)) AS missing_privileges
+       ARRAY (SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+              WHERE (p <> 'DELETE' OR t.name = %(plans)s)
+                AND NOT has_table_privilege(to_regclass(quote_ident(t.name)), p)) AS missing_privileges
 FROM unnest(%(tables)s::text[]) AS t (name);
 
 -- name: lease_indexes
