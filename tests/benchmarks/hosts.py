@@ -27,8 +27,8 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from appliance.adapters.s3 import S3
 from appliance.local.port import LOOPBACK
-from tests.benchmarks.fleet import stage, tell
 from tests.benchmarks.network import Network, alone, network
+from tests.benchmarks.stack import stage, tell
 from tests.chaos import bucket, checker, history
 from tests.chaos.checker import Killed, Violation
 from tests.chaos.scale import ENCODE

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 
-from tests.benchmarks import cpu, fleet
+from tests.benchmarks import cpu, stack
 from tests.benchmarks.measure import Figure, median, parser, tell
 from tests.hosts import World, eventually, host
 
@@ -27,7 +27,7 @@ SETTLE_SECONDS = 30.0
 
 def figures(world: World, directory: Path, *, slots: int, seconds: float, settle: float) -> Iterator[Figure]:
     # memory for so many encoders is not needed, they do nothing
-    changes = {**fleet.REAL, "pool": {"encoders": slots}, "workspace": {"min_free_bytes": "64MiB"}}
+    changes = {**stack.REAL, "pool": {"encoders": slots}, "workspace": {"min_free_bytes": "64MiB"}}
     with host(world, directory / "host", **changes) as running:
         eventually(lambda: len(running.events("ENCODER_BOOTED")) == slots)
         time.sleep(settle)
@@ -65,7 +65,7 @@ def pss_mib(process: psutil.Process) -> float:
 def main() -> int:
     options = parser("idle", __doc__, rounds=1).parse_args()
     seconds, settle, slots = (5.0, 1.0, 2) if options.quick else (60.0, SETTLE_SECONDS, SLOTS)
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         found = figures(world, directory, slots=slots, seconds=seconds, settle=settle)
         return tell(found, as_json=options.json)
 

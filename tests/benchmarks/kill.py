@@ -16,7 +16,7 @@ from typing import Any
 
 from appliance.adapters.s3 import S3
 from appliance.cli.bar import Bar
-from tests.benchmarks import cpu, fleet, ways
+from tests.benchmarks import cpu, stack, ways
 from tests.hosts import World, eventually, host
 
 RUNNING = "SELECT * FROM video_chunk WHERE state = 'RUNNING' AND worker = %s"
@@ -35,22 +35,22 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
-    with fleet.stage() as (world, directory), Bar(quiet=options.json) as bar:
+    with stack.stage() as (world, directory), Bar(quiet=options.json) as bar:
         bar.show(0, "render")
-        source = fleet.lecture(directory, options.minutes)
+        source = stack.lecture(directory, options.minutes)
         figures = run(world, directory, source, options, random.Random(seed), bar)
-    return fleet.tell({"name": "kill", **figures, "seed": seed}, as_json=options.json)
+    return stack.tell({"name": "kill", **figures, "seed": seed}, as_json=options.json)
 
 
 def run(
     world: World, directory: Path, source: Path, options: argparse.Namespace, moments: random.Random, bar: Bar
 ) -> dict[str, Any]:
     # Crashes in a row back off for up to a minute by default; here they are the subject.
-    changes: dict[str, Any] = {**fleet.REAL, "pool": {"encoders": 2, "backoff_cap_seconds": 2}}
+    changes: dict[str, Any] = {**stack.REAL, "pool": {"encoders": 2, "backoff_cap_seconds": 2}}
     # Kills may come faster than chunks are finished: the video is not to be given up for that.
     changes["lease"] = {**changes.get("lease", {}), "max_losses": options.kills + 1}
     changes["encode"] = {"chunk_seconds": max(6, 6 * round(options.minutes * 60 / (3 * options.kills) / 6))}
-    patience = fleet.PATIENCE_FACTOR * 60 * options.minutes
+    patience = stack.PATIENCE_FACTOR * 60 * options.minutes
     killed: list[dict[str, Any]] = []
     with host(world, directory / "host", **changes):
         video_id = world.upload(source)

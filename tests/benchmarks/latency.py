@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import fleet
+from tests.benchmarks import stack
 from tests.benchmarks.measure import Figure, Missing, cores, interleaved, median, parser, rounded, tell
 from tests.hosts import World, eventually
 
@@ -32,7 +32,7 @@ def measure(
     world = replace(world, queue_url=world.aws.make_queue(uuid.uuid4().hex))
     place = directory / "hosts"
     try:
-        with fleet.hosts(world, place, pinned) as running:
+        with stack.hosts(world, place, pinned) as running:
             for host in running:
                 eventually(lambda host=host: host.events("ENCODER_BOOTED"))
             video_id = world.upload(source)
@@ -40,7 +40,7 @@ def measure(
             world.ring(video_id)
             row = eventually(
                 lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found,
-                seconds=fleet.PATIENCE_FACTOR * 60 * minutes,
+                seconds=stack.PATIENCE_FACTOR * 60 * minutes,
             )
             seconds = time.monotonic() - begun
     finally:
@@ -55,7 +55,7 @@ def figures(world: World, directory: Path, *, minutes: float, rounds: int) -> It
     except Missing as error:
         yield Figure(NAME, None, TARGET, at_least=True, why=str(error))
         return
-    run = partial(measure, world, directory, fleet.lecture(directory, minutes), minutes)
+    run = partial(measure, world, directory, stack.lecture(directory, minutes), minutes)
     runs = interleaved({"one": partial(run, found[:1]), "all": partial(run, found)}, rounds)
     walls = {way: [seconds for seconds, _ in done] for way, done in runs.items()}
     receipts = [receipt for _, receipt in runs["all"]]
@@ -69,7 +69,7 @@ def main() -> int:
     made = parser("latency", __doc__, rounds=1)
     made.add_argument("--minutes", type=float, default=20.0, help="length of the lecture")
     options = made.parse_args()
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         minutes, rounds = (0.3, 1) if options.quick else (options.minutes, options.rounds)
         return tell(figures(world, directory, minutes=minutes, rounds=rounds), as_json=options.json)
 

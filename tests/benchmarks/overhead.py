@@ -18,7 +18,7 @@ from unittest import mock
 from appliance.adapters.ffmpeg import run
 from appliance.config import Config
 from appliance.wiring.local import encode_file
-from tests.benchmarks import fleet
+from tests.benchmarks import stack
 from tests.benchmarks.measure import Figure, interleaved, median, parser, rounded, tell
 from tests.hosts import World, eventually, host
 from tests.recordings import lecture
@@ -55,7 +55,7 @@ def through(world: World, source: Path) -> float:
 
 def figures(world: World, directory: Path, rounds: int, size: str) -> Iterator[Figure]:
     source = lecture(directory / "clip.mp4", seconds=1, size=size)
-    with host(world, directory / "host", **{**fleet.REAL, "pool": {"encoders": 1}}) as running:
+    with host(world, directory / "host", **{**stack.REAL, "pool": {"encoders": 1}}) as running:
         eventually(lambda: running.events("ENCODER_BOOTED"))
         through(world, source)  # whatever happens only once has happened
         found = interleaved(
@@ -68,7 +68,7 @@ def figures(world: World, directory: Path, rounds: int, size: str) -> Iterator[F
 
 def main() -> int:
     options = parser("overhead", __doc__, rounds=7).parse_args()
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         rounds, size = (1, "320x180") if options.quick else (options.rounds, "1280x720")
         return tell(figures(world, directory, rounds, size), as_json=options.json)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import redis
 
-from tests.benchmarks import cpu, fleet
+from tests.benchmarks import cpu, stack
 from tests.benchmarks.measure import Figure, interleaved, median, parser, rounded, tell
 from tests.hosts import Host, World, eventually, host
 
@@ -37,16 +37,16 @@ class Run:
 def measure(world: World, directory: Path, source: Path, minutes: float, percent: float | None) -> Run:
     report, lost = directory / "report", 0.0
     world = replace(world, queue_url=world.aws.make_queue(os.urandom(8).hex()))
-    changes = {**fleet.REAL, "pool": {"encoders": 1}}
+    changes = {**stack.REAL, "pool": {"encoders": 1}}
     with host(world, directory / "host", inside=cpu.metered([], report), **changes) as running:
         eventually(lambda: running.events("ENCODER_BOOTED"))
         video_id = world.upload(source)
         world.ring(video_id)
         if percent is not None:
-            lost = kill(world, running, video_id, percent, seconds=fleet.PATIENCE_FACTOR * 60 * minutes)
+            lost = kill(world, running, video_id, percent, seconds=stack.PATIENCE_FACTOR * 60 * minutes)
         row = eventually(
             lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found,
-            seconds=fleet.PATIENCE_FACTOR * 60 * minutes,
+            seconds=stack.PATIENCE_FACTOR * 60 * minutes,
         )
     assert row["status"] == "READY", row["error_reason"]
     return Run(cpu.read(report).cpu_seconds, lost)
@@ -63,7 +63,7 @@ def kill(world: World, running: Host, video_id: int, percent: float, *, seconds:
 
 
 def figures(world: World, directory: Path, *, minutes: float, rounds: int) -> Iterator[Figure]:
-    source = fleet.lecture(directory, minutes)
+    source = stack.lecture(directory, minutes)
     run = partial(measure, world, directory, source, minutes)
     found = interleaved({str(percent): partial(run, percent) for percent in (None, *KILLS)}, rounds)
     whole = median(one.cpu_seconds for one in found["None"])
@@ -82,7 +82,7 @@ def main() -> int:
     made = parser("resume", __doc__, rounds=1)
     made.add_argument("--minutes", type=float, default=10.0, help="length of the lecture")
     options = made.parse_args()
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         minutes, rounds = (0.2, 1) if options.quick else (options.minutes, options.rounds)
         return tell(figures(world, directory, minutes=minutes, rounds=rounds), as_json=options.json)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from appliance.config import Encode
-from tests.benchmarks import cpu, encode, fleet, shapes
+from tests.benchmarks import cpu, encode, shapes, stack
 from tests.benchmarks.measure import Figure, Missing, cores, interleaved, median, parser, rounded, tell
 from tests.hosts import World, eventually, host
 
@@ -38,7 +38,7 @@ def through(world: World, jobs: list[shapes.Job]) -> float:
     began = time.monotonic()
     for video_id in videos:
         world.ring(video_id)
-    patience = fleet.PATIENCE_FACTOR * sum(job.seconds for job in jobs)
+    patience = stack.PATIENCE_FACTOR * sum(job.seconds for job in jobs)
     count = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
     eventually(lambda: world.query(count, videos)[0]["n"] == len(videos), seconds=patience, every=0.05)
     seconds = time.monotonic() - began
@@ -55,7 +55,7 @@ def figures(world: World, directory: Path, *, seconds: float, size: tuple[int, i
         return
     out = directory / "out"
     jobs = [shapes.Job(source, out / source.stem, *size, encode.RATE, seconds, Encode(), 1) for source in sources]
-    with host(world, directory / "host", **{**fleet.REAL, "pool": {"encoders": len(found)}}) as running:
+    with host(world, directory / "host", **{**stack.REAL, "pool": {"encoders": len(found)}}) as running:
         eventually(lambda: len(running.events("ENCODER_BOOTED")) == len(found))
         times = interleaved({"ours": lambda: through(world, jobs), "ideal": lambda: ideal(jobs, len(found))}, rounds)
     raw = {f"{way} s": rounded(seconds, 2) for way, seconds in times.items()}
@@ -67,7 +67,7 @@ def main() -> int:
     made.add_argument("--seconds", type=float, default=30.0, help="length of each video")
     options = made.parse_args()
     seconds, size, rounds = (1.0, (320, 180), 1) if options.quick else (options.seconds, (1920, 1080), options.rounds)
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         return tell(figures(world, directory, seconds=seconds, size=size, rounds=rounds), as_json=options.json)
 
 

@@ -26,7 +26,7 @@ import redis
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import Leases
 from appliance.cli import terminal
-from tests.benchmarks import fleet
+from tests.benchmarks import stack
 from tests.hosts import Host, World, eventually, host
 from tests.recordings import lecture
 
@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="every cycle and the verdict as one JSON object")
     options = parser.parse_args()
     os.nice(10)  # how fast it is does not matter
-    with fleet.stage() as (world, directory):
+    with stack.stage() as (world, directory):
         os.environ["TMPDIR"] = str(directory / "temporary")
         (directory / "temporary").mkdir()
         tiny = lecture(directory / "tiny.mp4", seconds=2, size="160x90", rate="15")
