@@ -10,7 +10,9 @@ import gc
 
 import appliance.wiring.encoder  # noqa: F401
 from appliance.adapters import aws
+from appliance.wiring.memory import one_heap
 
+one_heap()
 aws.read_models("s3", "sqs")
 gc.collect()
 gc.freeze()

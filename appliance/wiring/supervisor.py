@@ -46,6 +46,7 @@ from appliance.supervisor.web.server import Pages, Web
 from appliance.supervisor.web.shape import media_origin, page
 from appliance.supervisor.web.textfile import TextFile
 from appliance.wiring import adapters
+from appliance.wiring.memory import one_heap
 
 #: Imported once by the fork server, so that each child is forked with everything loaded.
 PRELOAD = ["appliance.wiring.preload"]
@@ -54,6 +55,7 @@ PRELOAD = ["appliance.wiring.preload"]
 def run(config: Config) -> int:
     """The service, until it is told to leave; returns its exit status. Raises ConfigError before anything starts."""
     validate_for_run(config)
+    one_heap()
     log.configure(config.log.level, secrets=adapters.secrets(config))
     log.catch_all()
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: then the journal shows where every thread stood (F43)
