@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,3 +110,24 @@ def test_f37_sigterm_in_mid_upload_loses_nothing_and_charges_nothing(
         eventually(lambda: world.row(video_id)["status"] == "READY")
     kept = [chunk for chunk in done_chunks(world) if chunk in first]
     assert kept == first
+
+
+def test_f27_the_status_page_says_since_when_s3_is_down_and_that_it_is_back(
+    world: World, gate: Gate, recording: Path, tmp_path: Path
+) -> None:
+    """Though the video was given back after the first refusal, and nobody here asks S3 for anything."""
+    gate.rule = lambda _, path: (403, "AccessDenied") if path.startswith(f"/{world.bucket}") else None
+    with host(world, tmp_path / "host", **settings(gate)) as running:
+
+        def s3() -> dict[str, Any]:
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/status.json", timeout=10) as answer:
+                found: dict[str, Any] = json.load(answer)["dependencies"]["s3"]
+            return found
+
+        video_id = world.upload(recording)
+        eventually(lambda: [attempt["outcome"] for attempt in world.attempts(video_id)] == ["released"])
+        down = eventually(lambda: (seen := s3())["up"] is False and seen)
+        assert (down["seen_by"], down["since_seconds"] >= 0) == (["slot 0"], True)
+        gate.rule = lambda *_: None
+        eventually(lambda: s3()["up"])
+        assert world.row(video_id)["status"] == "UPLOADED"

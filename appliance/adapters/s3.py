@@ -30,10 +30,13 @@ DOWNLOAD_TRIES = 5
 DELETE_KEYS = 1000
 #: The longest key, in UTF-8.
 KEY_BYTES = 1024
+#: Answers that say something about the object and nothing about S3: there is none, or not this one.
+MISSING = (404, 412)
 #: Cheap, and S3 refuses a body that does not match it.
 CHECKSUM = "CRC32"
 
 Check = Callable[[], None]
+Ended = Callable[["S3", Unavailable | None], None]
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,19 @@ class S3:
     """One bucket. `client` is boto3's S3 client; it refreshes an instance role's credentials itself (F29).
 
     Raises SourceRejected `source_missing` where a source is read and is not there, else Unavailable("s3", …).
+    `ended` hears of each call, from the thread that made it: which bucket, and None when S3 answered. That an object is
+    not there is an answer.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, ended: Ended = lambda *_: None) -> None:
         self._client = client
+        self._ended = ended
         self.bucket = bucket
+
+    def ping(self) -> None:
+        """Raises Unavailable where there is no such bucket, too."""
+        with self._answering("a look at the bucket"):
+            self._client.head_bucket(Bucket=self.bucket)
 
     def head(self, key: str) -> Head:
         with self._source(key):
@@ -104,7 +115,7 @@ class S3:
         """
         part = {"Range": f"bytes={span[1]}-{span[1] + span[0] - 1}"} if span else {}
         try:
-            with self._answering(f"the download of {key}"):
+            with self._answering(f"the download of {key}", MISSING):
                 answer = self._client.get_object(Bucket=self.bucket, Key=key, **part)
                 data: bytes = answer["Body"].read()
         except Unavailable as error:
@@ -170,7 +181,7 @@ class S3:
         if not 0 < len(key.encode()) <= KEY_BYTES:
             raise SourceRejected("The name of the uploaded file is empty or too long for S3.", code="source_missing")
         try:
-            with self._answering(f"the download of {key}"):
+            with self._answering(f"the download of {key}", MISSING):
                 yield
         except Unavailable as error:
             status = _status(error.__cause__)
@@ -183,17 +194,21 @@ class S3:
     def _bucket_exists(self) -> bool:
         """Only asked after a 404, whose answer to a HEAD does not say what is missing."""
         try:
-            self._client.head_bucket(Bucket=self.bucket)
-        except (BotoCoreError, ClientError, ResponseParserError) as error:
-            return _status(error) == 403
+            self.ping()
+        except Unavailable as error:
+            return _status(error.__cause__) == 403
         return True
 
     @contextmanager
-    def _answering(self, what: str) -> Iterator[None]:
+    def _answering(self, what: str, missing: tuple[int, ...] = ()) -> Iterator[None]:
         try:
             yield
         except (BotoCoreError, ClientError, Boto3Error, ResponseParserError) as error:
-            raise Unavailable("s3", f"S3 refused or did not answer {what}: {error}", hint=_hint(error)) from error
+            sentence = f"S3 refused or did not answer {what}: {error}"
+            unavailable = Unavailable("s3", sentence, hint=_hint(error))
+            self._ended(self, None if _status(error) in missing else unavailable)
+            raise unavailable from error
+        self._ended(self, None)
 
 
 def _status(error: BaseException | None) -> int:

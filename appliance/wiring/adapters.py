@@ -12,7 +12,7 @@ from appliance.adapters.postgres.chunks import Chunks
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import Leases
 from appliance.adapters.redis import Telemetry
-from appliance.adapters.s3 import S3
+from appliance.adapters.s3 import S3, Ended
 from appliance.adapters.sqs import Doorbell
 from appliance.config import Config
 from appliance.domain.secrets import secrets_of
@@ -78,10 +78,10 @@ def storage(config: Config) -> S3:
     return S3(aws_client(config, "s3"), config.storage.bucket)
 
 
-def storages(config: Config) -> tuple[S3, S3]:
+def storages(config: Config, ended: Ended = lambda *_: None) -> tuple[S3, S3]:
     """Where streams go and where sources lie, through one client: each would cost 12 MiB."""
-    client = aws_client(config, "s3")
-    return S3(client, config.storage.bucket), S3(client, config.storage.source_bucket or config.storage.bucket)
+    client, storage = aws_client(config, "s3"), config.storage
+    return S3(client, storage.bucket, ended), S3(client, storage.source_bucket or storage.bucket, ended)
 
 
 def secrets(config: Config) -> set[str]:

@@ -28,6 +28,7 @@ from appliance.encoder.lookout import Lookout
 from appliance.encoder.messages import Messages
 from appliance.encoder.parent import Parent, die_with_parent
 from appliance.encoder.process import Encoder, Work
+from appliance.encoder.reach import Reach
 from appliance.encoder.sources import Cache, Sources
 from appliance.encoder.workspace import Workspace
 from appliance.wiring import adapters, engine
@@ -125,7 +126,7 @@ def _crafts(
 ) -> tuple[Work, Assistant]:
     """One's own videos and others' chunks, with the same tools. Raises ConfigError when there is no usable ffmpeg."""
     found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
-    streams, masters = adapters.storages(config)
+    streams, masters = adapters.storages(config, Reach(mine["parent"]).ended)
     workshop = engine.workshop(config, found, streams, chunks)
     sources = Sources(
         masters,
