@@ -12,7 +12,7 @@ from appliance.config import Config
 #: Taken over by the running supervisor.
 AT_ONCE = frozenset({"pool", "log"})
 #: Read by nobody but the supervisor, which has made its connections and threads from them.
-SUPERVISOR_ONLY = frozenset({"web", "status_page", "reconcile", "cloudwatch"})
+SUPERVISOR_ONLY = frozenset({"web", "status_page", "reconcile", "cloudwatch", "fleet"})
 #: Used by both: encoders get the new value when they are replaced, the supervisor keeps the old one.
 SHARED = frozenset({"database", "queue", "aws", "redis", "lease", "workspace", "sandbox"})
 

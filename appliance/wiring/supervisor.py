@@ -228,6 +228,7 @@ def _ticker(
         telemetry=adapters.telemetry(config),
         doorbell=adapters.doorbell(config),
         cloudwatch=_cloudwatch(config),
+        director=_director(config) if config.fleet.direct else None,
         board=board,
         dependencies=dependencies,
         metrics=metrics,

@@ -24,6 +24,7 @@ from appliance.domain.errors import ConfigError
 from appliance.wiring.supervisor import count, rules, run, runtime_directory
 from tests.supervisor.rows import Rows, closing
 from tests.supervisor.stage import alive, until
+from tests.supervisor.test_fleet import make_group
 
 ENCODERS = "from appliance.config import load; from appliance.wiring.supervisor import run; import sys; "
 REAL = ["-c", ENCODERS + "sys.exit(run(load(sys.argv[1])))"]
@@ -137,6 +138,22 @@ def test_f31_a_restarted_supervisor_abandons_exactly_what_its_predecessors_child
         assert [line["video_id"] for line in running.events("ABANDONED")] == [video_id]
         assert world.rows.row(other.video_id)["lease_token"] == str(other.token)
         running.end()
+
+
+def test_in_direct_mode_the_winner_of_the_tick_sets_the_groups_desired_capacity(world, aws):
+    group = make_group(aws)
+    for _ in range(3):
+        world.rows.waiting()
+    world.settings |= {"fleet": {"group": group, "direct": True}, "cloudwatch": {"period_seconds": 1}}
+    world.settings["lease"], world.settings["redis"]["timeout_seconds"] = {"renew_seconds": 1}, 0.5
+    world.write()
+    with world.supervisor(CLAIMANTS) as running:
+        until(lambda: running.events("FLEET_DECISION"), "a decision")
+        assert running.end() == 0
+    (found,) = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])[
+        "AutoScalingGroups"
+    ]
+    assert found["DesiredCapacity"] == 3
 
 
 def test_f23_with_postgresql_down_at_start_it_waits_says_so_once_and_works_when_it_is_back(world, postgres):
