@@ -67,3 +67,43 @@ def decide(
     if zero_seconds < stable_zero_seconds or group.desired <= group.minimum:
         return Decision(None, Mark.KEEP, zero)
     return Decision(group.minimum, Mark.KEEP, f"{zero}: back to the minimum of {group.minimum}")
+
+
+#: A host without work for this long may be let go: one that is between two videos of an evening is not.
+IDLE_SECONDS = 30.0
+
+
+def protection(busy: int, idle_seconds: float, protected: bool | None) -> bool | None:
+    """What to make of the host's scale-in protection: on, off, or (None) nothing, because it is as it should be.
+
+    `busy`: slots at work; `idle_seconds`: since the last one rested; `protected`: as the group was last told, None when
+    it was not. A host that works is never chosen, one that has rested for IDLE_SECONDS may be.
+    """
+    if busy:
+        return None if protected else True
+    return False if idle_seconds >= IDLE_SECONDS and protected is not False else None
+
+
+#: While a hook holds up the end of a host, its time-out is started anew this often; the shortest one is 30 s.
+BEAT_SECONDS = 20.0
+
+
+class Step(StrEnum):
+    """What the group is told of a host that it wants to end."""
+
+    NOTHING = "nothing"
+    #: It still holds something: wait.
+    BEAT = "beat"
+    #: It holds nothing any more: go on.
+    COMPLETE = "complete"
+
+
+def lifecycle(*, held: int, beat_seconds: float | None, completed: bool) -> Step:
+    """For a host whose end a lifecycle hook holds up. `held`: encoders that have not left; `beat_seconds`: since the
+    group was last told to wait, None when it was not.
+    """
+    if completed:
+        return Step.NOTHING
+    if not held:
+        return Step.COMPLETE
+    return Step.BEAT if beat_seconds is None or beat_seconds >= BEAT_SECONDS else Step.NOTHING

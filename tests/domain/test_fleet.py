@@ -1,6 +1,17 @@
 import pytest
 
-from appliance.domain.fleet import Group, Mark, backlog_count, decide, desired_raw
+from appliance.domain.fleet import (
+    BEAT_SECONDS,
+    IDLE_SECONDS,
+    Group,
+    Mark,
+    Step,
+    backlog_count,
+    decide,
+    desired_raw,
+    lifecycle,
+    protection,
+)
 
 
 def test_the_backlog_is_what_waits_and_what_is_worked_on():
@@ -65,3 +76,41 @@ def test_no_host_is_let_go_while_there_is_work_whatever_the_figures():
                 )
                 assert found.desired is None or found.desired > desired
                 assert found.mark is (Mark.KEEP if zero_seconds is None else Mark.CLEAR)
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle_seconds", "protected", "told"),
+    [
+        # the first work protects, also where nobody knows how the group makes its hosts
+        (1, 0.0, False, True),
+        (1, 0.0, None, True),
+        (4, 0.0, True, None),
+        # a pause between two videos changes nothing
+        (0, 0.0, True, None),
+        (0, IDLE_SECONDS - 1, True, None),
+        (0, 0.0, None, None),
+        # a rest does
+        (0, IDLE_SECONDS, True, False),
+        (0, IDLE_SECONDS, None, False),
+        # and is told once
+        (0, 1e6, False, None),
+    ],
+)
+def test_a_host_is_protected_while_it_works_and_a_little_longer(busy, idle_seconds, protected, told):
+    assert protection(busy, idle_seconds, protected) is told
+
+
+@pytest.mark.parametrize(
+    ("held", "beat_seconds", "completed", "step"),
+    [
+        (2, None, False, Step.BEAT),
+        (2, BEAT_SECONDS - 1, False, Step.NOTHING),
+        (1, BEAT_SECONDS, False, Step.BEAT),
+        (0, None, False, Step.COMPLETE),
+        (0, 1.0, False, Step.COMPLETE),
+        (0, 1e6, True, Step.NOTHING),
+        (1, 1e6, True, Step.NOTHING),
+    ],
+)
+def test_the_end_of_a_host_is_held_up_while_it_holds_something(held, beat_seconds, completed, step):
+    assert lifecycle(held=held, beat_seconds=beat_seconds, completed=completed) is step
