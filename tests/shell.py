@@ -1,7 +1,8 @@
 """`video-appliance …` as people and scripts run it: its status and its output.
 
 `appliance` runs a command line in this process, against real services, because an interpreter and boto3 take a second
-to start; `process` runs it as a program, for what only a process has.
+to start; `process` runs it as a program, for what only a process has. Either
+holds what `--json` prints against its shape.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import structlog
 
 from appliance.__main__ import main
+from tests.shapes import hold
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,7 +50,7 @@ def appliance(*arguments: object) -> Ran:
     out, err = io.StringIO(), io.StringIO()
     with _own_log(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main([*map(str, arguments)])
-    return Ran(status, out.getvalue(), err.getvalue())
+    return _held(arguments, Ran(status, out.getvalue(), err.getvalue()))
 
 
 def process(*arguments: object, timeout: float = 120) -> Ran:
@@ -56,7 +58,14 @@ def process(*arguments: object, timeout: float = 120) -> Ran:
     done = subprocess.run(
         command(*arguments), capture_output=True, text=True, check=False, timeout=timeout, env=environment()
     )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return _held(arguments, Ran(done.returncode, done.stdout, done.stderr))
+
+
+def _held(arguments: tuple[object, ...], ran: Ran) -> Ran:
+    """Whatever a test asks with --json, the answer has its verb's shape."""
+    if "--json" in arguments:
+        hold(arguments, ran.out)
+    return ran
 
 
 def command(*arguments: object) -> list[str]:

@@ -16,8 +16,10 @@ from typing import Any
 import psutil
 
 from appliance.adapters.ffmpeg import tools
+from appliance.cli.shapes import PRINTED
 from tests.browser.player import play
 from tests.recordings import lecture
+from tests.shapes import misfits
 from tests.shell import command, environment
 
 
@@ -87,6 +89,8 @@ def test_the_sample_is_ready_plays_everywhere_and_ctrl_c_leaves_only_the_stream(
         assert running.process.stdout is not None
         told = json.loads(running.process.stdout.readline())
         assert (told["outcome"], told["error_code"]) == ("READY", None)
+        assert [*misfits(told, PRINTED["demo"])] == []
+        assert [*told["seconds"]] == ["stack", "sample", "submit", "claim", "encode", "copy"]
         assert urllib.request.urlopen(told["status_page"], timeout=10).status == 200
         assert b"<video" in urllib.request.urlopen(told["player"], timeout=10).read()
         status, _ = running.end(signal.SIGINT)
@@ -125,6 +129,7 @@ def test_a_file_that_is_not_media_ends_with_1_and_the_reason(tmp_path: Path) -> 
     assert running.process.returncode == 1
     told = json.loads(out.splitlines()[-1])
     assert (told["outcome"], told["error_code"], told["master"]) == ("FAILED", "not_media", "")
+    assert [*misfits(told, PRINTED["demo"])] == []
     assert told["error_reason"]
     assert not (tmp_path / "video-appliance-demo").exists()
 

@@ -12,7 +12,7 @@ SENTENCES = {
     "cancelled": "was cancelled.",
     "requested": "is marked; its encoder stops within one renewal (lease.renew_seconds).",
     "ignored": "was not cancelled: nobody waits for it or works on it.",
-    "unknown": "is unknown; `list` shows the last ones.",
+    "unknown": "is unknown; `video-appliance list` shows the last ones.",
 }
 
 
@@ -23,10 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """0 when every one of them was waiting or running, else 1."""
     leases = Services(settings.read(options)).leases
-    answers = {video_id: leases.cancel(video_id) for video_id in options.videos}
-    for video_id, answer in answers.items():
+    answers = set()
+    for video_id in options.videos:
+        answers.add(answer := leases.cancel(video_id))
         if options.json:
             terminal.emit({"video_id": video_id, "answer": answer})
         else:
             terminal.say(f"Video {video_id} {SENTENCES[answer]}")
-    return exits.DONE if {*answers.values()} <= {"cancelled", "requested"} else exits.NEGATIVE
+    return exits.DONE if answers <= {"cancelled", "requested"} else exits.NEGATIVE

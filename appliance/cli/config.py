@@ -32,7 +32,7 @@ def main(options: argparse.Namespace) -> int:
     if options.action == "show":
         shown = _settings(loaded.config)
         if options.json:
-            terminal.emit({**shown, "origins": loaded.origins})
+            terminal.emit({"path": loaded.config.path, "settings": shown, "origins": loaded.origins})
         else:
             _tell(shown, loaded.origins)
         return exits.DONE

@@ -38,7 +38,7 @@ def _about(video: dict[str, Any]) -> str:
     """Why it failed, how long it plays, who has it, or how its last attempt ended."""
     match video["status"]:
         case Status.FAILED:
-            return str(video["error_reason"])
+            return str(video["error_reason"] or "")
         case Status.READY:
             return f"plays {terminal.seconds(video['duration'])}"
         case Status.PROCESSING:

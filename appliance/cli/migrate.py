@@ -15,7 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Prints the names of the migrations that this run applied."""
     database = settings.read(options).database
-    applied = migrate.migrate(database.read_dsn(), table=database.table)
+    seconds = database.connect_timeout_seconds
+    applied = migrate.migrate(database.read_dsn(), table=database.table, connect_timeout_seconds=seconds)
     if options.json:
         terminal.emit({"table": database.table, "applied": applied})
         return exits.DONE

@@ -13,7 +13,7 @@ from appliance.domain.video import Status
 #: Why a video of this status is not put back, and what happens with it instead.
 INSTEAD = {
     Status.PENDING: "is PENDING: its upload has not ended. If it has, `video-appliance submit VIDEO` hands it in.",
-    Status.UPLOADED: "waits already; its bell was rung once more.",
+    Status.UPLOADED: "waits already.",
     Status.PROCESSING: "is being encoded already.",
 }
 
@@ -25,8 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """0 when every one of them is in the queue now, else 1."""
     services = Services(settings.read(options))
-    results = [put_back(services, video_id) for video_id in options.videos]
-    for result in results:
+    results = []
+    for video_id in options.videos:
+        results.append(result := put_back(services, video_id))
         if options.json:
             terminal.emit(result)
         else:
@@ -39,9 +40,9 @@ def put_back(services: Services, video_id: int) -> dict[str, Any]:
     resubmitted = services.leases.resubmit(video_id)
     found = services.reports.show(video_id)
     if found is None:
-        return {"video_id": video_id, "queued": False, "sentence": "is unknown; `list` shows the last ones."}
+        sentence = "is unknown; `video-appliance list` shows the last ones."
+        return {"video_id": video_id, "queued": False, "rung": False, "sentence": sentence}
     queued = found["status"] == Status.UPLOADED
-    if queued:
-        services.doorbell.ring(Message(video_id, found["tenant_id"], found["file_key"] or ""))
+    rung = queued and services.ring(Message(video_id, found["tenant_id"], found["file_key"] or ""))
     sentence = "is in the queue again." if resubmitted else INSTEAD.get(found["status"], f"is {found['status']}.")
-    return {"video_id": video_id, "queued": queued, "sentence": sentence}
+    return {"video_id": video_id, "queued": queued, "rung": rung, "sentence": sentence}

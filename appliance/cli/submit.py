@@ -6,6 +6,7 @@ import argparse
 import mimetypes
 import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +37,22 @@ def main(options: argparse.Namespace) -> int:
     """Prints the video's id; the platform of an adopted table makes its rows itself, so there it takes the id."""
     services = Services(settings.read(options))
     if options.what.isdigit() and not Path(options.what).exists():
-        video_id, sentence = int(options.what), _hand_in(services, int(options.what))
+        video_id, rung = int(options.what), _hand_in(services, int(options.what))
     else:
-        video_id, sentence = submit(services, options.what, options.tenant, options.priority), "is in the queue."
+        video_id, rung = submit(services, options.what, options.tenant, options.priority)
     if options.wait:
         return _wait(services, video_id, options)
     if options.json:
-        terminal.emit({"video_id": video_id, "status": str(Status.UPLOADED)})
+        terminal.emit({"video_id": video_id, "status": str(Status.UPLOADED), "rung": rung})
     else:
-        terminal.say(f"Video {video_id} {sentence}\n  → `video-appliance show {video_id}` says how far it is.")
+        terminal.say(f"Video {video_id} is in the queue.\n  → `video-appliance show {video_id}` says how far it is.")
     return exits.DONE
 
 
-def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> int:
-    """Upload `what`, or find it in the source bucket; make the row; ring. Returns the new video's id."""
+def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> tuple[int, bool]:
+    """Upload `what`, or find it in the source bucket; make the row; ring. The new video's id, whether SQS rang."""
     uploaded = not what.startswith("s3://")
+    services.reports.backlog()  # before an upload that may take an hour, and be in vain
     key = _upload(services, Path(what)) if uploaded else _existing(services, what)
     try:
         video_id = services.leases.submit(key, tenant_id, priority)
@@ -58,11 +60,10 @@ def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> 
         if uploaded:
             services.sources.delete([key])
         raise
-    services.doorbell.ring(Message(video_id, tenant_id, key))
-    return video_id
+    return video_id, services.ring(Message(video_id, tenant_id, key))
 
 
-def _hand_in(services: Services, video_id: int) -> str:
+def _hand_in(services: Services, video_id: int) -> bool:
     """A row that is there: one still PENDING whose source lies in S3 waits from now on, others as `retry` does."""
     row = services.reports.show(video_id)
     if row and row["status"] == Status.PENDING:
@@ -71,7 +72,7 @@ def _hand_in(services: Services, video_id: int) -> str:
     put = put_back(services, video_id)
     if not put["queued"]:
         raise ApplianceError(f"Video {video_id} {put['sentence']}", code="not_queued", hint="`video-appliance list`")
-    return "is in the queue."
+    return bool(put["rung"])
 
 
 def _upload(services: Services, file: Path) -> str:
@@ -82,7 +83,9 @@ def _upload(services: Services, file: Path) -> str:
     suffix = file.suffix.lower()
     key = f"{UPLOADS}/{uuid.uuid4()}{suffix if SAFE_SUFFIX.fullmatch(suffix) else ''}"
     content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    services.sources.put_file(key, file, content_type=content_type, cache_control="private")
+    with suppress(SourceRejected):  # that nobody has it is an answer, and sooner than an upload's silence
+        services.sources.head(key)
+    services.uploads.put_file(key, file, content_type=content_type, cache_control="private")
     return key
 
 
@@ -99,7 +102,7 @@ def _wait(services: Services, video_id: int, options: argparse.Namespace) -> int
     with Bar(quiet=options.json) as bar:
         found = follow(services, video_id, bar)
     if options.json:
-        terminal.emit({**found, "receipt": last_receipt(found)})
+        terminal.emit({**found, "progress": None})
     elif found["status"] == Status.READY:
         receipts.show(last_receipt(found))
         terminal.say(f"READY video {video_id}: {found['hls_path']}", style="green")

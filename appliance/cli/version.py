@@ -25,10 +25,10 @@ def main(options: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _ffmpeg(options: argparse.Namespace) -> dict[str, str]:
+def _ffmpeg(options: argparse.Namespace) -> dict[str, str | None]:
     try:
         ffmpeg = settings.read_or_default(options).ffmpeg
         programs = tools.find(ffmpeg.ffmpeg, ffmpeg.ffprobe)
     except ConfigError as error:
-        return {"ffmpeg": error.sentence}
+        return {"ffmpeg": error.sentence, "ffmpeg_program": None, "ffprobe_program": None}
     return {"ffmpeg": programs.build, "ffmpeg_program": programs.ffmpeg, "ffprobe_program": programs.ffprobe}

@@ -51,14 +51,18 @@ def chunks(config: Config, connection: Database) -> Chunks:
     return Chunks(connection, chunk_lease_seconds=config.lease.chunk_lease_seconds)
 
 
-def doorbell(config: Config) -> Doorbell:
-    """One try a call: its users have their own patience, and a poll that hangs must end soon after its time."""
+def doorbell(config: Config, *, polls: bool = True) -> Doorbell:
+    """One try a call: its users have their own patience, and a poll that hangs must end soon after its time.
+
+    Without `polls` it is for whoever asks and rings, but never receives.
+    """
+    poll_seconds = config.queue.wait_seconds + POLL_MARGIN_SECONDS
     client = aws.client(
         "sqs",
         region=config.aws.region,
         endpoint_url=config.aws.endpoint_url,
         connect_timeout_seconds=config.aws.connect_timeout_seconds,
-        read_timeout_seconds=config.queue.wait_seconds + POLL_MARGIN_SECONDS,
+        read_timeout_seconds=poll_seconds if polls else config.aws.read_timeout_seconds,
         tries=1,
     )
     return Doorbell(client, config.queue.url, dead_letter_url=config.queue.dead_letter_url)
@@ -78,9 +82,9 @@ def storage(config: Config) -> S3:
     return S3(aws_client(config, "s3"), config.storage.bucket)
 
 
-def storages(config: Config, ended: Ended = lambda *_: None) -> tuple[S3, S3]:
+def storages(config: Config, ended: Ended = lambda *_: None, *, tries: int = aws.TRIES) -> tuple[S3, S3]:
     """Where streams go and where sources lie, through one client: each would cost 12 MiB."""
-    client, storage = aws_client(config, "s3"), config.storage
+    client, storage = aws_client(config, "s3", tries=tries), config.storage
     return S3(client, storage.bucket, ended), S3(client, storage.source_bucket or storage.bucket, ended)
 
 
@@ -102,11 +106,12 @@ def cage(config: Config) -> Cage:
     )
 
 
-def aws_client(config: Config, service: str) -> Any:
+def aws_client(config: Config, service: str, *, tries: int = aws.TRIES) -> Any:
     return aws.client(
         service,
         region=config.aws.region,
         endpoint_url=config.aws.endpoint_url,
         connect_timeout_seconds=config.aws.connect_timeout_seconds,
         read_timeout_seconds=config.aws.read_timeout_seconds,
+        tries=tries,
     )

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from appliance.adapters.directory import Directory
 from appliance.adapters.ffmpeg import commands, tools
 from appliance.config import Config
 from appliance.domain.errors import ApplianceError, ConfigError, SourceRejected
 from appliance.domain.layout import Layout
+from appliance.domain.receipt import Receipt
 from appliance.domain.video import Lease, Worker
 from appliance.encoder.local import ChunkTable, LocalJob, Progress
 from appliance.encoder.pipeline import Fetched, Pipeline
@@ -37,7 +38,7 @@ class EncodeResult:
     chunks: int
     cpu_seconds: float
     wall_seconds: float
-    receipt: dict[str, Any]
+    receipt: Annotated[dict[str, Any], Receipt]
 
 
 def encode_file(config: Config, file: Path, out: Path, progress: Progress) -> EncodeResult:

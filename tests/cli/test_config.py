@@ -29,7 +29,7 @@ def test_show_prints_a_file_that_reads_back_as_the_same_settings(tmp_path: Path)
 def test_show_hides_what_may_hold_a_password(settings: Path) -> None:
     ran = appliance("config", "show", "--config", settings, "--json")
     assert ran.status == 0
-    assert ran.last["database"]["dsn"] == ran.last["redis"]["url"] == "…"
+    assert ran.last["settings"]["database"]["dsn"] == ran.last["settings"]["redis"]["url"] == "…"
     assert "://" not in ran.out.replace("http://127.0.0.1", "")
 
 

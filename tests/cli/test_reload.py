@@ -23,7 +23,9 @@ def answers(tmp_path, monkeypatch):
 
 
 def test_a_reload_that_went_well_says_what_changes_when(answers):
-    answers.append({"problems": [], "at_once": ["log.level"], "supervisor_needs_restart": []})
+    told = {"at_once": ["log.level"], "as_encoders_become_idle": [], "supervisor_needs_restart": []}
+    answers += [{"problems": [], **told}] * 2
+    assert appliance("reload", "--json").last == told
     ran = appliance("reload")
     assert (ran.status, ran.err) == (0, "")
     assert "at once: log.level" in ran.out

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.adapters.redis import Telemetry
+from appliance.cli.shapes import Progress
 from appliance.domain.video import Lease, Worker
 from tests.hosts import World
 from tests.shell import appliance, command, environment
@@ -80,9 +81,9 @@ def test_a_source_that_is_missing_makes_no_row(world: World, settings: Path, wha
 
 
 def test_a_database_that_refuses_the_row_leaves_no_upload_behind(world: World, settings: Path, file: Path) -> None:
-    world.query("ALTER TABLE video RENAME TO elsewhere")
-    ran = appliance("submit", file, "--config", settings)
-    assert ran.status in (69, 78)
+    world.query("ALTER TABLE video ADD CHECK (tenant_id <> 13)")
+    ran = appliance("submit", file, "--tenant", 13, "--config", settings)
+    assert ran.status == 1
     assert world.objects("uploads/") == {}
 
 
@@ -114,7 +115,9 @@ def test_wait_ends_with_the_video(world: World, settings: Path, file: Path, stat
 def test_show_tells_row_attempts_and_live_progress(world: World, settings: Path, file: Path) -> None:
     lease = processing(world, settings, file)
     telemetry = Telemetry(world.redis_url)
-    telemetry.progress(lease, {"percent": 41.5, "step": "encode", "speed": 3.2, "remaining_seconds": 75})
+    telemetry.progress(
+        lease, {**dict.fromkeys(Progress.__annotations__, 1), "percent": 41.5, "step": "encode", "step_name": "encode"}
+    )
     telemetry.close()
     found = appliance("show", lease.video_id, "--config", settings, "--json").last
     assert found["status"] == "PROCESSING"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from appliance.adapters.postgres.connection import at_the_door
 from appliance.adapters.postgres.statements import identifiers, split, sql_files, statements
 from appliance.domain.errors import Unavailable
 
-CONNECT_TIMEOUT_SECONDS = 10
 #: How long to wait for another host's migration, an index on a large table included.
 WAIT_SECONDS = 600.0
 POLL_SECONDS = 0.1
@@ -26,13 +26,15 @@ LOCK_TIMEOUT = "5s"
 AUTOCOMMIT = "-- autocommit:"
 
 
-def migrate(dsn: str, *, table: str, wait: Callable[[float], object] | None = None) -> list[str]:
+def migrate(
+    dsn: str, *, table: str, connect_timeout_seconds: float = 5.0, wait: Callable[[float], object] | None = None
+) -> list[str]:
     """Bring the schema up to date; returns the names of the files that were applied, in order.
 
     Raises Unavailable when the server does not answer, refuses, or the platform's table is locked: then run it again.
     """
     say = {name: statement.composed(table) for name, statement in statements().items()}
-    with at_the_door(), _connected(dsn) as cursor:
+    with at_the_door(), _connected(dsn, connect_timeout_seconds) as cursor:
         cursor.execute(say["migrate_patience"], {"lock_timeout": LOCK_TIMEOUT})
         _lock(cursor, say["migrate_lock"], table, wait or threading.Event().wait)
         cursor.execute(say["migrate_record"])
@@ -45,10 +47,10 @@ def migrate(dsn: str, *, table: str, wait: Callable[[float], object] | None = No
 
 
 @contextlib.contextmanager
-def _connected(dsn: str) -> Iterator[Any]:
+def _connected(dsn: str, connect_timeout_seconds: float) -> Iterator[Any]:
     """A cursor in autocommit. The advisory lock ends with the connection, however that ends."""
     connection = psycopg2.connect(
-        dsn, connect_timeout=CONNECT_TIMEOUT_SECONDS, application_name="video-appliance migrate"
+        dsn, connect_timeout=math.ceil(connect_timeout_seconds), application_name="video-appliance migrate"
     )
     connection.autocommit = True
     try:

@@ -51,7 +51,7 @@ def examine(config: Config) -> list[Finding]:
         "sqs": lambda: services.sqs(asked),
         "s3": lambda: services.streams(asked),
         "s3 sources": lambda: services.sources(asked),
-        "cloudwatch": lambda: services.cloudwatch(config),
+        "cloudwatch": lambda: services.cloudwatch(asked),
     }
     with ThreadPoolExecutor(len(probes)) as threads:
         answers = [threads.submit(_tried, name, probe) for name, probe in probes.items()]

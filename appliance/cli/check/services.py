@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 from appliance.adapters.cloudwatch import CloudWatch
 from appliance.adapters.postgres.statements import sql_files
@@ -16,7 +15,6 @@ from appliance.cli.services import Services
 from appliance.config import Config
 from appliance.domain.errors import SourceRejected
 from appliance.supervisor.capacity import look
-from appliance.wiring import adapters
 
 #: RDS still offers it, and every statement of ours is older than it. Tried with 18.
 OLDEST_POSTGRES = 13
@@ -134,9 +132,8 @@ def sources(services: Services) -> Iterator[Finding]:
     yield Finding("s3 sources", OK, f"{services.sources.bucket} answers")
 
 
-def cloudwatch(config: Config) -> Iterator[Finding]:
-    if not config.cloudwatch.enabled:
+def cloudwatch(services: Services) -> Iterator[Finding]:
+    if not services.config.cloudwatch.enabled:
         return
-    client: Any = adapters.aws_client(config, "cloudwatch")
-    points = CloudWatch(client, config.cloudwatch.namespace).get("BacklogCount")
+    points = CloudWatch(services.aws("cloudwatch"), services.config.cloudwatch.namespace).get("BacklogCount")
     yield Finding("cloudwatch", OK, f"{len(points)} points of BacklogCount in the last 15 minutes")

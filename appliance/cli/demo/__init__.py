@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import threading
+import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,12 @@ KEEP_LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: the row and the receipt, and where the copy lies (READY only)."""
+    """How it ended: the row and the receipt, where the copy lies (READY only), and what each step took."""
 
     row: dict[str, Any]
     receipt: dict[str, Any]
     master: Path | None
+    seconds: dict[str, float]
 
     @property
     def status(self) -> int:
@@ -66,13 +68,15 @@ def main(options: argparse.Namespace) -> int:
     log.configure("error")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _leave_real_accounts(os.environ)
+    timed = Timed()
     with Stack() as stack:
         path = _write_settings(stack)
         config = configuration.load(path, environment={})
         migrate(config.database.read_dsn(), table=config.database.table)
+        timed("stack")
         with Service(path, stack.directory) as service:
             _tell_start(stack, config.web.port, options)
-            ended = _encode(Services(config), service, stack.directory, options)
+            ended = _encode(Services(config), service, stack.directory, options, timed)
             if not (options.keep and ended.master):
                 _tell_end(ended, options)
                 return ended.status
@@ -113,15 +117,38 @@ def _write_settings(stack: Stack) -> Path:
     return path
 
 
-def _encode(services: Services, service: Service, directory: Path, options: argparse.Namespace) -> Ended:
+class Timed:
+    """`timed(step)`: all the time since the last look belongs to this step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._looked_at = time.monotonic()
+
+    def __call__(self, step: str) -> None:
+        now = time.monotonic()
+        self.seconds[step], self._looked_at = round(now - self._looked_at, 2), now
+
+
+def _encode(services: Services, service: Service, directory: Path, options: argparse.Namespace, timed: Timed) -> Ended:
     """Submit, watch, and copy what was published; `directory` takes the sample and goes with the stack."""
     with Bar(quiet=options.json) as bar:
         file = options.file or _sample(directory, bar)
-        video_id = submit(services, str(file), TENANT)
+        timed("sample")
+        video_id, _ = submit(services, str(file), TENANT)
+        timed("submit")
         found = follow(services, video_id, bar, service.check)
+        timed("encode")
     ready = found["status"] == Status.READY
     master = published.copy(services.streams, found["hls_path"], options.out) if ready else None
-    return Ended(found, last_receipt(found), master)
+    timed("copy")
+    return Ended(found, last_receipt(found), master, _split(timed.seconds, found))
+
+
+def _split(seconds: dict[str, float], row: dict[str, Any]) -> dict[str, float]:
+    """With the wait for an encoder, until the claim, taken out of `encode`."""
+    claimed = (row["attempts"][0]["started_at"] - row["created_at"]).total_seconds()
+    rest = {**seconds, "claim": round(claimed, 2), "encode": round(seconds["encode"] - claimed, 2)}
+    return {step: rest[step] for step in ("stack", "sample", "submit", "claim", "encode", "copy")}
 
 
 def _sample(directory: Path, bar: Bar) -> Path:
@@ -143,9 +170,12 @@ def _tell_end(ended: Ended, options: argparse.Namespace, **addresses: str) -> No
         told = {"outcome": str(row["status"]), "master": str(ended.master or ""), "video_id": row["video_id"]}
         errors = {name: row[name] for name in ("error_code", "error_reason")}
         figures = {"rungs": receipt.get("rungs"), "chunks": receipt.get("chunks_total")}
-        terminal.emit({**told, **errors, **addresses, "hls_path": row["hls_path"], **figures, "receipt": receipt})
+        ends = {"hls_path": row["hls_path"], "receipt": receipt or None, "seconds": ended.seconds}
+        terminal.emit({**told, **errors, **addresses, **figures, **ends})
         return
     receipts.show(receipt)
+    steps = " · ".join(f"{step} {seconds:.1f}" for step, seconds in ended.seconds.items())
+    terminal.facts("seconds", {"by step": steps, "together": f"{sum(ended.seconds.values()):.1f}"})
     for name, address in addresses.items():
         terminal.say(f"{name.replace('_', ' ')}: {address}")
     if ended.master:

@@ -10,14 +10,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 from urllib.parse import quote, urlsplit
 
 from appliance import __version__
 from appliance.domain.video import Status
 from appliance.streams.presentation import POSTER
 from appliance.supervisor.board import Board, SlotView
-from appliance.supervisor.dependencies import Dependencies
+from appliance.supervisor.dependencies import Dependencies, Seen
 
 #: Raised when a field changes its meaning.
 SHAPE = 1
@@ -82,7 +82,7 @@ class Host(TypedDict):
 
 
 class Page(TypedDict):
-    """The whole of status.json. `slots`: board.SlotView; `dependencies`: dependencies.Seen, by name."""
+    """The whole of status.json. `dependencies` by name."""
 
     shape: int
     version: str
@@ -96,7 +96,7 @@ class Page(TypedDict):
     #: Why no work is taken, in words; empty: ready.
     unready: list[str]
     notices: dict[str, str]
-    slots: list[dict[str, Any]]
+    slots: list[Annotated[dict[str, Any], SlotView]]
     backlog: dict[str, int] | None
     backlog_age_seconds: float | None
     oldest_due_seconds: float | None
@@ -107,7 +107,7 @@ class Page(TypedDict):
     recent: list[Video]
     chunk_maps: list[ChunkMap]
     fleet: list[Host]
-    dependencies: dict[str, dict[str, Any]]
+    dependencies: dict[str, Annotated[dict[str, Any], Seen]]
     #: Layer of ffmpeg's cage → whether it holds; {} until tried.
     sandbox: dict[str, bool]
 
