@@ -43,8 +43,8 @@ def misfits(value: Any, kind: Any, where: str = "") -> Iterator[str]:
     if kind is Any:
         return
     if origin in (Union, UnionType):
-        tried = [[*misfits(value, part, where)] for part in parts]
-        yield from [] if [] in tried else max(tried, key=lambda found: len(found[0]))
+        tried = [[*misfits(value, part, where)] for part in parts if part is not NoneType or value is None]
+        yield from [] if [] in tried else tried[0]
     elif fields := _fields(kind):
         yield from _misfit_fields(value, kind, fields, where)
     elif origin in (list, tuple) and isinstance(value, list):
@@ -64,8 +64,8 @@ def _misfit_fields(value: Any, kind: Any, fields: dict[str, Any], where: str) ->
         yield f"{where}: {value!r} is not {kind.__name__}"
         return
     needed = {name for name, part in fields.items() if get_origin(part) is not NotRequired}
-    yield from (f"{where}.{name}: is missing" for name in needed - {*value})
-    yield from (f"{where}.{name}: {kind.__name__} has no such field" for name in {*value} - {*fields})
+    yield from (f"{where}.{name}: is missing" for name in sorted(needed - {*value}))
+    yield from (f"{where}.{name}: {kind.__name__} has no such field" for name in sorted({*value} - {*fields}))
     for name in fields.keys() & value.keys():
         yield from misfits(value[name], fields[name], f"{where}.{name}")
 
