@@ -30,9 +30,10 @@ class Group:
 
 
 class Mark(StrEnum):
-    """What happens to the note of since when the backlog has been zero."""
+    """What happens to the note of since when fewer hosts would do."""
 
     KEEP = "keep"
+    #: Written, or written anew: it is zero seconds old from now on.
     SET = "set"
     CLEAR = "clear"
 
@@ -47,26 +48,26 @@ class Decision:
 
 
 def decide(
-    backlog: int, group: Group, *, slots_per_host: int, zero_seconds: float | None, stable_zero_seconds: float
+    backlog: int, group: Group, *, slots_per_host: int, spare_seconds: float | None, stable_zero_seconds: float
 ) -> Decision:
-    """How many hosts there should be. `zero_seconds`: how long the backlog has been noted as zero, None when it is not.
+    """How many hosts there should be. `spare_seconds`: how long fewer have been noted as enough, None: they are not.
 
-    Up at once and within the group's bounds; down only to the minimum, and only after a stable zero: between two
-    lectures of an evening the fleet stays, and no host that encodes is ever let go.
+    Up at once and within the group's bounds. Down only after fewer were enough for `stable_zero_seconds` on end, and
+    then to what the work needs, but for one host: that one goes after a stable zero of its own. So between two lectures
+    of an evening the fleet stays, and a busy one, whose backlog is never zero, shrinks nevertheless. A smaller number
+    ends no encode, because the group finds only hosts that `protection` let go of.
     """
-    if backlog > 0:
-        mark = Mark.KEEP if zero_seconds is None else Mark.CLEAR
-        wanted = min(max(desired_raw(backlog, slots_per_host), group.minimum), group.maximum)
-        work = f"{backlog} videos for {slots_per_host} slots a host want {wanted} hosts"
-        if wanted <= group.desired:
-            return Decision(None, mark, f"{work}, {group.desired} are asked for: none is let go while there is work")
-        return Decision(wanted, mark, f"{work}, {group.desired} were asked for")
-    if zero_seconds is None:
-        return Decision(None, Mark.SET, "the backlog is zero from now on")
-    zero = f"the backlog has been zero for {zero_seconds:.0f} s of {stable_zero_seconds:.0f} s"
-    if zero_seconds < stable_zero_seconds or group.desired <= group.minimum:
-        return Decision(None, Mark.KEEP, zero)
-    return Decision(group.minimum, Mark.KEEP, f"{zero}: back to the minimum of {group.minimum}")
+    wanted = min(max(desired_raw(backlog, slots_per_host), group.minimum), group.maximum)
+    work = f"{backlog} videos for {slots_per_host} slots a host want {wanted} hosts, {group.desired} are asked for"
+    if wanted >= group.desired:
+        mark = Mark.KEEP if spare_seconds is None else Mark.CLEAR
+        return Decision(wanted if wanted > group.desired else None, mark, work)
+    if spare_seconds is None:
+        return Decision(None, Mark.SET, f"{work}: fewer would do from now on")
+    spare = f"{work}: fewer have been enough for {spare_seconds:.0f} s of {stable_zero_seconds:.0f} s"
+    if spare_seconds < stable_zero_seconds:
+        return Decision(None, Mark.KEEP, spare)
+    return Decision(max(wanted, min(1, group.desired - 1)), Mark.SET, spare)
 
 
 #: A host without work for this long may be let go: one that is between two videos of an evening is not.

@@ -10,7 +10,7 @@ from appliance.domain.fleet import Mark, decide
 
 
 class Director:
-    """`note` tells every host since when the backlog has been zero. Raises Unavailable, and then nothing was scaled."""
+    """`note` tells every host since when fewer would do. Raises Unavailable, and then nothing was scaled."""
 
     def __init__(self, group: ScalingGroup, note: Parameter, *, stable_zero_seconds: float) -> None:
         self._group, self._note = group, note
@@ -19,17 +19,17 @@ class Director:
         self._said = ""
 
     def steer(self, backlog: int, slots_per_host: int) -> None:
-        """One decision. The note first: without it the next host would not know what this one knew."""
+        """One decision. The note first: where the group then does not answer, the hosts only stay for longer."""
         group = self._group.look()
         decision = decide(
             backlog,
             group,
             slots_per_host=slots_per_host,
-            zero_seconds=self._note.age_seconds(),
+            spare_seconds=self._note.age_seconds(),
             stable_zero_seconds=self._stable_zero_seconds,
         )
         if decision.mark is Mark.SET:
-            self._note.put("the backlog is zero")
+            self._note.put("fewer hosts would do")
         elif decision.mark is Mark.CLEAR:
             self._note.delete()
         if decision.desired is not None:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from appliance.domain.fleet import (
@@ -29,7 +31,7 @@ ZERO = 1200.0
 
 
 @pytest.mark.parametrize(
-    ("backlog", "group", "zero_seconds", "desired", "mark"),
+    ("backlog", "group", "spare_seconds", "desired", "mark"),
     [
         # more work than hosts: up at once
         (20, GROUP, None, 5, Mark.KEEP),
@@ -39,43 +41,48 @@ ZERO = 1200.0
         (1, Group(2, 10, 1), None, 2, Mark.KEEP),
         # from nothing
         (1, Group(0, 10, 0), None, 1, Mark.KEEP),
-        # less work than hosts: they stay while there is any
-        (1, GROUP, None, None, Mark.KEEP),
+        # just enough
         (12, GROUP, None, None, Mark.KEEP),
-        # somebody asked for more by hand
-        (4, Group(1, 10, 12), None, None, Mark.KEEP),
-        # the first zero is noted, and nothing happens until it is stable
+        # fewer would do: noted first, and nothing happens until that is stable
+        (8, GROUP, None, None, Mark.SET),
         (0, GROUP, None, None, Mark.SET),
-        (0, GROUP, 0.0, None, Mark.KEEP),
+        (1, GROUP, 0.0, None, Mark.KEEP),
         (0, GROUP, ZERO - 1, None, Mark.KEEP),
-        (0, GROUP, ZERO, 1, Mark.KEEP),
-        (0, Group(0, 10, 3), ZERO, 0, Mark.KEEP),
-        # nothing to let go
-        (0, Group(3, 10, 3), ZERO, None, Mark.KEEP),
+        # then down to what the work needs, and the next time begins
+        (8, GROUP, ZERO, 2, Mark.SET),
+        (1, GROUP, ZERO + 60, 1, Mark.SET),
+        (0, GROUP, ZERO, 1, Mark.SET),
+        # somebody asked for more by hand
+        (4, Group(1, 10, 9), ZERO, 1, Mark.SET),
+        # never below the minimum
+        (0, Group(2, 10, 3), ZERO, 2, Mark.SET),
+        (0, Group(3, 10, 3), ZERO, None, Mark.CLEAR),
+        # to nothing by way of one: that one's time is a stable zero, because a single video would keep it
+        (0, Group(0, 10, 3), ZERO, 1, Mark.SET),
+        (0, Group(0, 10, 1), ZERO - 1, None, Mark.KEEP),
+        (0, Group(0, 10, 1), ZERO, 0, Mark.SET),
+        (1, Group(0, 10, 1), ZERO - 1, None, Mark.CLEAR),
         # work again: the note goes, whether or not more hosts are needed
-        (1, GROUP, 600.0, None, Mark.CLEAR),
+        (9, GROUP, 600.0, None, Mark.CLEAR),
         (99, GROUP, ZERO + 1, 10, Mark.CLEAR),
     ],
 )
-def test_a_decision(backlog, group, zero_seconds, desired, mark):
-    found = decide(backlog, group, slots_per_host=4, zero_seconds=zero_seconds, stable_zero_seconds=ZERO)
+def test_a_decision(backlog, group, spare_seconds, desired, mark):
+    found = decide(backlog, group, slots_per_host=4, spare_seconds=spare_seconds, stable_zero_seconds=ZERO)
     assert (found.desired, found.mark) == (desired, mark)
-    assert str(backlog) in found.reason or backlog == 0
+    assert found.reason.startswith(f"{backlog} videos for 4 slots a host")
 
 
-def test_no_host_is_let_go_while_there_is_work_whatever_the_figures():
-    for backlog in range(1, 60):
-        for desired in range(12):
-            for zero_seconds in (None, 0.0, ZERO, 1e9):
-                found = decide(
-                    backlog,
-                    Group(0, 10, desired),
-                    slots_per_host=4,
-                    zero_seconds=zero_seconds,
-                    stable_zero_seconds=ZERO,
-                )
-                assert found.desired is None or found.desired > desired
-                assert found.mark is (Mark.KEEP if zero_seconds is None else Mark.CLEAR)
+def test_no_host_is_let_go_that_the_work_needs_nor_any_before_its_time_whatever_the_figures():
+    for backlog, desired in itertools.product(range(60), range(11)):
+        for spare_seconds in (None, 0.0, ZERO, 1e9):
+            group = Group(0, 10, desired)
+            found = decide(backlog, group, slots_per_host=4, spare_seconds=spare_seconds, stable_zero_seconds=ZERO)
+            if found.desired is not None:
+                assert found.desired >= min(10, desired_raw(backlog, 4))
+                assert found.desired > desired or (spare_seconds or 0.0) >= ZERO
+            if found.desired is not None and found.desired < desired:
+                assert found.mark is Mark.SET
 
 
 @pytest.mark.parametrize(
