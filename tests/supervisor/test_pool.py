@@ -27,9 +27,9 @@ def test_every_state_can_be_entered_and_left():
 
 def test_a_child_boots_works_and_becomes_idle_again():
     with pool_of(children.one_job) as pool:
-        seen = []
-        turn_until(pool, lambda: seen.append(pool.slots[0].state) or pool.slots[0].state is State.IDLE)
-        assert not pool.slots[0].tokens
+        slot = pool.slots[0]
+        turn_until(pool, lambda: slot.job_at and slot.state is State.IDLE)
+        assert not slot.tokens
 
 
 def test_a_busy_slot_knows_its_token_its_video_and_its_progress():
