@@ -55,6 +55,7 @@ def everything() -> str:
         oldest_due_seconds=9.0,
         reconciled_at=1e9,
         sandbox={"landlock": True},
+        protected=True,
     )
     return metrics.scrape(board, Dependencies(lambda: 0.0, metrics.count), Scratch(1, 2)).decode()
 

@@ -1,4 +1,4 @@
-"""An EC2 Auto Scaling group: what it wants now, and what it shall want."""
+"""An EC2 Auto Scaling group: what it wants, what it shall want, and what one of its hosts tells it of itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from appliance.domain.errors import Unavailable
 from appliance.domain.fleet import Group
 
 DEPENDENCY = "autoscaling"
+MEANWHILE = "Encoding goes on; nothing is scaled on a guess."
 
 
 class ScalingGroup:
@@ -23,7 +24,7 @@ class ScalingGroup:
     def look(self) -> Group:
         found = self._call("describe_auto_scaling_groups", AutoScalingGroupNames=[self.name])["AutoScalingGroups"]
         if not found:
-            hint = "Check fleet.group and aws.region; nothing is scaled meanwhile."
+            hint = f"Check fleet.group and aws.region. {MEANWHILE}"
             raise Unavailable(DEPENDENCY, f"There is no Auto Scaling group {self.name}.", hint=hint)
         return Group(found[0]["MinSize"], found[0]["MaxSize"], found[0]["DesiredCapacity"])
 
@@ -31,13 +32,46 @@ class ScalingGroup:
         """Without waiting for a cooldown: the decision has its own patience."""
         self._call("set_desired_capacity", AutoScalingGroupName=self.name, DesiredCapacity=desired, HonorCooldown=False)
 
+    def protect(self, instance_id: str, *, on: bool) -> None:
+        """Whether a scale-in may choose this host."""
+        self._call(
+            "set_instance_protection",
+            InstanceIds=[instance_id],
+            AutoScalingGroupName=self.name,
+            ProtectedFromScaleIn=on,
+        )
+
+    def wait_for(self, hook: str, instance_id: str) -> None:
+        """The hook's time-out for this host begins anew."""
+        self._call("record_lifecycle_action_heartbeat", **self._action(hook, instance_id))
+
+    def complete(self, hook: str, instance_id: str) -> None:
+        """This host is done; the group goes on."""
+        self._call("complete_lifecycle_action", **self._action(hook, instance_id), LifecycleActionResult="CONTINUE")
+
+    def _action(self, hook: str, instance_id: str) -> dict[str, str]:
+        return {"LifecycleHookName": hook, "AutoScalingGroupName": self.name, "InstanceId": instance_id}
+
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, method)(**arguments)
         except (BotoCoreError, ClientError, ResponseParserError) as error:
-            raise Unavailable(
-                DEPENDENCY,
-                f"Auto Scaling refused or did not answer {method}: {error}",
-                hint="Check the instance role (config/iam-policy.json) and the network; nothing is scaled meanwhile.",
-            ) from error
+            what = f"Auto Scaling refused or did not answer {method}: {error}"
+            raise Unavailable(DEPENDENCY, what, hint=f"{self._cure(error)} {MEANWHILE}") from error
         return answer
+
+    def _cure(self, error: Exception) -> str:
+        """By what was said: a permission, a name, a clock, or the network."""
+        if not isinstance(error, ClientError):
+            return "Check the network."
+        code, words = error.response["Error"].get("Code", ""), str(error)
+        if "AccessDenied" in code or "Unauthorized" in code:
+            action = f"autoscaling:{error.operation_name}"
+            return f"The instance role lacks {action} on {self.name}; config/iam-policy.json has it."
+        if "Expired" in code or "Skewed" in code or "Signature" in code:
+            return "AWS refuses requests from a clock that is minutes off: keep it with chrony."
+        if "ifecycle" in words:
+            return "Check the hook's name (fleet.lifecycle_hook)."
+        if code == "ValidationError":
+            return f"Does the group {self.name} (fleet.group) exist, and is this host one of its hosts in service?"
+        return "It is asked again."

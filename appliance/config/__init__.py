@@ -188,6 +188,11 @@ class Fleet:
     direct: bool = False
     stable_zero_seconds: float = 1200.0
     parameter: str = "/video-appliance/zero-since"
+    #: EC2 is asked whether it takes this host away; with `group`, the host is protected from scale-in while it works.
+    notices: bool = False
+    drain_on_rebalance: bool = False
+    lifecycle_hook: str = "video-drain"
+    metadata_url: str = "http://169.254.169.254"
 
 
 @dataclass(frozen=True)

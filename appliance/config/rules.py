@@ -90,6 +90,7 @@ def _addresses(config: Config) -> Iterator[Inconsistency]:
         ("queue", "dead_letter_url"): (config.queue.dead_letter_url, http),
         ("aws", "endpoint_url"): (config.aws.endpoint_url, http),
         ("status_page", "media_base_url"): (config.status_page.media_base_url, http),
+        ("fleet", "metadata_url"): (config.fleet.metadata_url, ("http://",)),
         ("redis", "url"): (config.redis.url, ("redis://", "rediss://", "unix://")),
     }
     for where, (address, beginnings) in addresses.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.adapters.postgres.reports import AtWork
 from appliance.domain.events import Assisting, Claimed
+from appliance.domain.notice import Notice, Seen
 from appliance.supervisor.history import History
 from appliance.supervisor.pool import Slot, State
 
@@ -51,6 +52,8 @@ class Board:
     started_at: float
     ticked_at: float
     draining: bool = False
+    #: Encoders that this host carries while it works.
+    encoders: int = 0
     slots: tuple[SlotView, ...] = ()
     #: UPLOADED, PROCESSING → rows; None until the database was asked once.
     backlog: dict[str, int] | None = None
@@ -65,8 +68,12 @@ class Board:
     reconciled_at: float | None = None
     #: Layers of ffmpeg's cage → whether they hold on this host; empty until tried.
     sandbox: dict[str, bool] = field(default_factory=dict)
-    #: EC2 has said that it takes this host away.
-    spot_notice: bool = False
+    #: What EC2 calls this host (empty: it has not said), what it says of it, and what that means.
+    instance_id: str = ""
+    seen: Seen = field(default_factory=Seen)
+    notice: Notice | None = None
+    #: Whether its Auto Scaling group was told to leave it alone; None: nothing was told.
+    protected: bool | None = None
     #: Lines about ourselves that an operator should see, by topic.
     notices: dict[str, str] = field(default_factory=dict)
 
@@ -75,9 +82,14 @@ class Board:
         silent = now - self.ticked_at
         return silent if silent > STUCK_SECONDS else None
 
+    @property
+    def taken_away(self) -> str:
+        """Why this host's work is handed over, in EC2's name; empty: it is not."""
+        return self.notice.sentence if self.notice and self.notice.drains else ""
+
     def unready(self, down: dict[str, float | None]) -> list[str]:
         """Why no work is taken here, in words; empty: ready."""
-        reasons = ["draining: the supervisor is leaving"] if self.draining else []
+        reasons = [f"draining: {self.taken_away or 'the supervisor is leaving'}"] if self.draining else []
         if not any(slot.state in (State.IDLE, State.BUSY) for slot in self.slots):
             reasons.append("no encoder is running")
         if (seconds := down.get("postgres")) is not None:

@@ -12,7 +12,7 @@ import structlog
 from appliance.domain.errors import Unavailable
 
 #: The names that `Unavailable.dependency` and the children's `Alive` use.
-DEPENDENCIES = ("postgres", "sqs", "redis", "s3", "cloudwatch", "autoscaling", "ssm")
+DEPENDENCIES = ("postgres", "sqs", "redis", "s3", "cloudwatch", "autoscaling", "ssm", "ec2")
 
 
 @dataclass(frozen=True)

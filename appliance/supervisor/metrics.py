@@ -16,6 +16,7 @@ from appliance.adapters.prometheus import Family, Histogram, exposition
 from appliance.domain.errors import CLASSES, ERROR_CODES, class_of
 from appliance.domain.events import STEPS, ChunkEnded, Claimed, Counted, Event, Settled
 from appliance.domain.message import Outcome
+from appliance.domain.notice import Kind
 from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import Scratch
 from appliance.supervisor.dependencies import DEPENDENCIES, Dependencies
@@ -165,7 +166,7 @@ def _gauges(board: Board) -> list[Family]:
         _gauge("build_info", "The running release.", "version", {__version__: 1.0}),
         _gauge("slots", "Encoder slots by state.", "state", states),
         _gauge("draining", "1 while the supervisor is leaving.", "", {"": float(board.draining)}),
-        _gauge("spot_notice", "1 once EC2 has said that it takes this host away.", "", {"": float(board.spot_notice)}),
+        *_of_the_fleet(board),
         _gauge(
             "heartbeat_age_seconds",
             "Since the slot's encoder renewed the lease of its video; 0 while it owns none.",
@@ -190,6 +191,19 @@ def _gauges(board: Board) -> list[Family]:
     if board.reconciled_at is not None:
         name, text = "reconcile_last_success_timestamp_seconds", "Unix time of this host's last complete tick."
         gauges.append(_gauge(name, text, "", {"": board.reconciled_at}))
+    return gauges
+
+
+def _of_the_fleet(board: Board) -> list[Family]:
+    kind = board.notice.kind if board.notice else None
+    away, may_go = kind in (Kind.SPOT, Kind.TERMINATION), kind is Kind.REBALANCE
+    gauges = [
+        _gauge("spot_notice", "1 once EC2 has said that it takes this host away.", "", {"": float(away)}),
+        _gauge("rebalance_notice", "1 while EC2 says that it may soon take this host away.", "", {"": float(may_go)}),
+    ]
+    if board.protected is not None:
+        text = "1 while the Auto Scaling group may not choose this host for a scale-in."
+        gauges.append(_gauge("scale_in_protected", text, "", {"": float(board.protected)}))
     return gauges
 
 

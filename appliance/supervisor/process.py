@@ -22,6 +22,7 @@ from appliance.adapters.systemd import Notify
 from appliance.config import Config
 from appliance.domain.errors import ConfigError
 from appliance.domain.events import EXIT_CONFIG, EXIT_DONE, Alive, Booted, Event
+from appliance.domain.notice import Notice
 from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board, view
 from appliance.supervisor.dependencies import Dependencies
@@ -84,6 +85,8 @@ class Supervisor:
         self._notes: deque[int] = deque()
         self._ready = False
         self._leaving = False
+        #: What EC2 said last that concerns the pool.
+        self._notice: Notice | None = None
         self._status = EXIT_DONE
         self._reported = float("-inf")
         self._kept: dict[int, Tokens] = {}
@@ -97,6 +100,7 @@ class Supervisor:
                 while not (self._leaving and self._pool.empty):
                     self._wait(wakeup)
                     self._heed()
+                    self._yield_host()
                     self._hear_and_reap()
                     self._refill()
                     self._watch()
@@ -106,11 +110,10 @@ class Supervisor:
         return self._status
 
     def _begin(self) -> None:
-        count, why = self._fitting.count(self._config)
+        count, why = self._resize()
         self._log.info("SUPERVISOR_STARTED", pid=os.getpid(), encoders=count, why=why)
         for service in self._services:
             service.start()
-        self._pool.resize(count)
         self._refill()
 
     def _wait(self, wakeup: int) -> None:
@@ -130,6 +133,28 @@ class Supervisor:
             number = signal.Signals(self._notes.popleft())
             self._log.info("SIGNAL", signal=number.name)
             actions[number]()
+
+    def _yield_host(self) -> None:
+        """Where EC2 takes the host away its work is handed over; where it does not after all, work is taken again."""
+        found = self._board.notice if self._board.taken_away else None
+        if found == self._notice:
+            return
+        self._notice = found
+        if found is None:
+            self._resize()
+            return
+        budget = self._config.pool.drain_seconds
+        seconds = budget if found.within_seconds is None else min(budget, found.within_seconds)
+        self._log.warning("HANDING_OVER", why=found.sentence, seconds=seconds)
+        self._pool.resize(0)
+        self._pool.hurry(seconds)
+
+    def _resize(self) -> tuple[int, str]:
+        """As many encoders as the settings say, and why; unless the host or the supervisor is to go."""
+        self._board.encoders, why = self._fitting.count(self._config)
+        if not self._drains:
+            self._pool.resize(self._board.encoders)
+        return self._board.encoders, why
 
     def _hear_and_reap(self) -> None:
         ended = self._pool.ended()
@@ -153,7 +178,7 @@ class Supervisor:
     def _report(self) -> None:
         """The board at every turn; systemd about once a second, however many events there are."""
         now = self._clock()
-        self._board.ticked_at, self._board.draining = now, self._leaving
+        self._board.ticked_at, self._board.draining = now, self._drains
         self._board.slots = tuple(view(slot, now) for slot in self._pool.slots)
         if now - self._reported < TURN_SECONDS:
             return
@@ -163,12 +188,16 @@ class Supervisor:
         if self._leaving:
             self._notify.extend_timeout(self._config.pool.drain_seconds + RELEASE_SECONDS + 3 * THREAD_SECONDS)
 
+    @property
+    def _drains(self) -> bool:
+        return self._leaving or self._notice is not None
+
     def _line(self) -> str:
         states = [slot.state for slot in self._pool.slots]
         parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
         backlog = self._board.backlog or {}
         waiting = f"; {backlog.get('UPLOADED', 0)} videos wait" if self._board.backlog is not None else ""
-        return f"{'Draining: ' if self._leaving else ''}{len(states)} encoders: {', '.join(parts) or 'none'}{waiting}"
+        return f"{'Draining: ' if self._drains else ''}{len(states)} encoders: {', '.join(parts) or 'none'}{waiting}"
 
     def _note(self, slot: Slot, event: Event) -> None:
         self._metrics.heard(event)
@@ -239,9 +268,7 @@ class Supervisor:
         self._config = new
         self._fitting.set_log_level(new.log.level)
         self._pool.settings, self._pool.spawn = new.pool, self._fitting.spawner(new)
-        count, why = self._fitting.count(new)
-        if not self._leaving:
-            self._pool.resize(count)
+        count, why = self._resize()
         if found.with_next_encoders:
             self._pool.recycle()
         told = {

@@ -16,6 +16,7 @@ import structlog
 from appliance import log
 from appliance.adapters.autoscaling import ScalingGroup
 from appliance.adapters.cloudwatch import CloudWatch
+from appliance.adapters.ec2 import Metadata
 from appliance.adapters.ffmpeg.sandbox import self_test
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.media import Media
@@ -30,14 +31,15 @@ from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board
 from appliance.supervisor.capacity import encoders, look, scratch
 from appliance.supervisor.dependencies import Dependencies
-from appliance.supervisor.fleet import Director
+from appliance.supervisor.fleet import Director, Member
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
 from appliance.supervisor.history import History
 from appliance.supervisor.media import MediaSweep
 from appliance.supervisor.metrics import Metrics
+from appliance.supervisor.notices import Notices
 from appliance.supervisor.onlooker import Onlooker
 from appliance.supervisor.pool import Pool
-from appliance.supervisor.process import Fitting, Supervisor
+from appliance.supervisor.process import Fitting, Service, Supervisor
 from appliance.supervisor.reconcile import Rules
 from appliance.supervisor.reload import Answer
 from appliance.supervisor.tick import Settings, Ticker
@@ -93,11 +95,12 @@ def build(
     files = TokenFiles(runtime_directory(config, environment))
     pool = Pool(spawner(config, entry), config.pool, clock)
     abandoner = _abandoner(config, files, dependencies, metrics)
-    ticker = _ticker(config, board, dependencies, metrics, lambda: len(board.slots))
+    ticker = _ticker(config, board, dependencies, metrics, lambda: board.encoders)
     onlooker = _onlooker(config, board)
     shown = pages(config, board, dependencies, metrics, clock=clock, look=onlooker.look)
     web = Web(config.web.host, config.web.port, shown, board.notices)
-    textfile = [TextFile(Path(config.web.textfile), shown.metrics)] if config.web.textfile else []
+    beside: list[Service] = [TextFile(Path(config.web.textfile), shown.metrics)] if config.web.textfile else []
+    beside += [*_on_ec2(config, board, dependencies), *_media_sweep(config, metrics)]
     return Supervisor(
         config,
         Fitting(
@@ -109,7 +112,7 @@ def build(
         ),
         pool,
         abandoner=abandoner,
-        services=[ticker, onlooker, web, *textfile, *_media_sweep(config, metrics)],
+        services=[ticker, onlooker, web, *beside],
         files=files,
         board=board,
         dependencies=dependencies,
@@ -195,6 +198,22 @@ def _abandoner(config: Config, files: TokenFiles, dependencies: Dependencies, me
     )
 
 
+def _on_ec2(config: Config, board: Board, dependencies: Dependencies) -> list[Service]:
+    """None unless the file says that this is EC2."""
+    fleet = config.fleet
+    if not fleet.notices:
+        return []
+    metadata = Metadata(fleet.metadata_url)
+    notices = Notices(metadata, drain_on_rebalance=fleet.drain_on_rebalance, board=board, dependencies=dependencies)
+    if not fleet.group:
+        return [notices]
+    group = _scaling_group(config)
+    return [
+        notices,
+        Member(group, hook=fleet.lifecycle_hook, board=board, dependencies=dependencies, clock=time.monotonic),
+    ]
+
+
 def _media_sweep(config: Config, metrics: Metrics) -> list[MediaSweep]:
     """None where leftovers are kept for ever."""
     rest_seconds = config.storage.keep_unnamed_seconds
@@ -242,10 +261,13 @@ def _cloudwatch(config: Config) -> CloudWatch | None:
     return CloudWatch(adapters.aws_client(config, "cloudwatch"), config.cloudwatch.namespace)
 
 
+def _scaling_group(config: Config) -> ScalingGroup:
+    return ScalingGroup(adapters.aws_client(config, "autoscaling"), config.fleet.group)
+
+
 def _director(config: Config) -> Director:
-    group = ScalingGroup(adapters.aws_client(config, "autoscaling"), config.fleet.group)
     note = Parameter(adapters.aws_client(config, "ssm"), config.fleet.parameter)
-    return Director(group, note, stable_zero_seconds=config.fleet.stable_zero_seconds)
+    return Director(_scaling_group(config), note, stable_zero_seconds=config.fleet.stable_zero_seconds)
 
 
 def _read_again(path: str) -> Config:

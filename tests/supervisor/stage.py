@@ -24,7 +24,7 @@ from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fork import spawner
 from appliance.supervisor.metrics import Metrics
 from appliance.supervisor.pool import Death, Pool
-from appliance.supervisor.process import Fitting, Supervisor
+from appliance.supervisor.process import Fitting, Service, Supervisor
 from appliance.supervisor.reload import Answer
 from appliance.supervisor.tokens import TokenFiles
 from tests.supervisor.children import Behaviour
@@ -108,6 +108,8 @@ class Theatre:
     environment: dict[str, str] = field(default_factory=dict)
     recorder: Recorder = field(default_factory=Recorder)
     read: Callable[[], Config] | None = None
+    #: What lives in threads beside the loop; may be added to before it is played.
+    services: list[Service] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.board = Board(time.monotonic(), time.monotonic())
@@ -171,7 +173,7 @@ class Theatre:
                 dependencies=self.dependencies,
                 metrics=self.metrics,
             ),
-            services=[],
+            services=self.services,
             files=self.files,
             board=self.board,
             dependencies=self.dependencies,

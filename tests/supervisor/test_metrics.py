@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.domain.errors import CLASSES, ERROR_CODES, REJECTED, class_of
 from appliance.domain.events import ChunkEnded, Claimed, Counted, Settled
+from appliance.domain.notice import Kind, Notice
 from appliance.supervisor.board import Board, SlotView
 from appliance.supervisor.capacity import scratch
 from appliance.supervisor.dependencies import Dependencies
@@ -111,12 +112,21 @@ def test_gauges_come_from_the_board(metrics):
     assert found["video_appliance_slots"][("state", "busy"),] == 1
     assert found["video_appliance_slots"][("state", "idle"),] == 0
     assert found["video_appliance_heartbeat_age_seconds"][("slot", "0"),] == 12.5
-    assert found["video_appliance_spot_notice"][()] == 0
+    assert found["video_appliance_spot_notice"][()] == found["video_appliance_rebalance_notice"][()] == 0
+    assert "video_appliance_scale_in_protected" not in found
     assert found["video_appliance_backlog_videos"][("status", "UPLOADED"),] == 4
     assert found["video_appliance_backlog_videos"][("status", "PROCESSING"),] == 0
     assert found["video_appliance_oldest_pending_seconds"][()] == 9
     assert found["video_appliance_dependency_up"][("dependency", "postgres"),] == 1
     assert found["video_appliance_reconcile_last_success_timestamp_seconds"][()] == 1e9
+
+
+@pytest.mark.parametrize(("kind", "away", "may_go"), [("spot", 1, 0), ("termination", 1, 0), ("rebalance", 0, 1)])
+def test_what_ec2_says_of_the_host_and_what_its_group_was_told(metrics, kind, away, may_go):
+    found = scrape(metrics, Board(0.0, 0.0, notice=Notice(Kind(kind), "It goes.", drains=True), protected=True))
+    assert found["video_appliance_spot_notice"][()] == away
+    assert found["video_appliance_rebalance_notice"][()] == may_go
+    assert found["video_appliance_scale_in_protected"][()] == 1
 
 
 def test_every_code_of_the_row_has_a_class():

@@ -501,6 +501,7 @@ function about(s) {
         ["version", s.version],
         ["up", seconds(s.uptime_seconds)],
         ["drain", s.draining ? "under way: no new work is taken" : "no"],
+        ...(known(s.protected) ? [["scale-in", s.protected ? "protected" : "may choose this host"]] : []),
         ["ffmpeg's cage", layers],
         [
           "encoders",

@@ -81,6 +81,14 @@ class Host(TypedDict):
     seen_seconds: float | None
 
 
+class Notice(TypedDict):
+    """What EC2 says of this host (domain/notice.py). `drains`: its work is handed over."""
+
+    kind: str
+    sentence: str
+    drains: bool
+
+
 class Page(TypedDict):
     """The whole of status.json. `dependencies` by name."""
 
@@ -96,6 +104,9 @@ class Page(TypedDict):
     #: Why no work is taken, in words; empty: ready.
     unready: list[str]
     notices: dict[str, str]
+    notice: Notice | None
+    #: From scale-in by the host's Auto Scaling group; None: the group was told nothing.
+    protected: bool | None
     slots: list[Annotated[dict[str, Any], SlotView]]
     backlog: dict[str, int] | None
     backlog_age_seconds: float | None
@@ -114,7 +125,7 @@ class Page(TypedDict):
 
 def page(board: Board, dependencies: Dependencies, now: float, *, host: str, media_base_url: str) -> Page:
     """Everything, as it is `now` on the board's monotonic clock."""
-    work = board.at_work
+    work, said = board.at_work, board.notice
     return Page(
         shape=SHAPE,
         version=__version__,
@@ -125,6 +136,8 @@ def page(board: Board, dependencies: Dependencies, now: float, *, host: str, med
         draining=board.draining,
         unready=board.unready(dependencies.down_seconds()),
         notices=dict(board.notices),
+        notice=Notice(kind=said.kind, sentence=said.sentence, drains=said.drains) if said else None,
+        protected=board.protected,
         slots=[asdict(slot) for slot in board.slots],
         backlog=board.backlog,
         backlog_age_seconds=_age(board.learnt_at, now),

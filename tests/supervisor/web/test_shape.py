@@ -52,7 +52,7 @@ def test_the_fields_that_programs_rely_on():
             "slots",
         ),
         *("backlog", "backlog_age_seconds", "oldest_due_seconds", "history", "seen_age_seconds", "recent"),
-        *("chunk_maps", "fleet", "dependencies", "sandbox"),
+        *("chunk_maps", "fleet", "dependencies", "sandbox", "notice", "protected"),
     }
     assert set(found["slots"][0]) == {
         *("slot", "state", "pid", "since_seconds", "restarts", "video_id", "percent", "step", "speed"),
