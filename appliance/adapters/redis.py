@@ -54,6 +54,8 @@ class Telemetry:
             decode_responses=True,
             retry=Retry(NoBackoff(), 1),
         )
+        where = self._client.connection_pool.connection_kwargs
+        self._place = f" at {where['host']}:{where.get('port', 6379)}" if "host" in where else ""
         self._pause_seconds = PAUSE_TIMEOUTS * timeout_seconds
         self._heartbeat_ttl_seconds = heartbeat_ttl_seconds
         self._progress_ttl_seconds = progress_ttl_seconds
@@ -130,7 +132,7 @@ class Telemetry:
             self._client.connection_pool.disconnect()
             raise Unavailable(
                 "redis",
-                f"Redis refused or did not answer: {error}",
+                f"Redis{self._place} refused or did not answer: {error}",
                 hint="Check redis.url and the server; encoding goes on without it.",
             ) from error
 

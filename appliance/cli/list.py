@@ -43,6 +43,8 @@ def _about(video: dict[str, Any]) -> str:
             return f"plays {terminal.seconds(video['duration'])}"
         case Status.PROCESSING:
             return f"at {video['worker']}" if video["worker"] else ""
+        case Status.PENDING:
+            return "its upload has not ended"
         case _:
             return f"last attempt {video['outcome']}" if video["outcome"] else "never begun"
 

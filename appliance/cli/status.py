@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from appliance.cli import exits, settings, supervisor, terminal
 from appliance.cli.services import Services
-from appliance.domain.errors import SourceRejected, Unavailable
+from appliance.domain.errors import Unavailable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +35,7 @@ def look(services: Services) -> dict[str, Any]:
         "postgres": lambda: asdict(services.reports.backlog()),
         "redis": lambda: {"up_seconds": services.telemetry.up_seconds()},
         "sqs": lambda: asdict(services.doorbell.depth()),
-        "s3": lambda: _s3_answers(services),
+        "s3": services.streams.ping,
     }
     with ThreadPoolExecutor(len(asked)) as threads:
         answers = {name: threads.submit(_ask, question) for name, question in asked.items()}
@@ -50,12 +49,6 @@ def _ask(question: Callable[[], Any]) -> dict[str, Any]:
         return {"up": True, "answer": question(), "problem": "", "hint": ""}
     except Unavailable as error:
         return {"up": False, "answer": None, "problem": error.sentence, "hint": error.hint}
-
-
-def _s3_answers(services: Services) -> None:
-    """A key that nobody has: "not found" is an answer."""
-    with suppress(SourceRejected):
-        services.streams.head(f"{services.config.storage.prefix}/is-anybody-there")
 
 
 def _tell(found: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ import argparse
 import mimetypes
 import re
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def main(options: argparse.Namespace) -> int:
 def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> tuple[int, bool]:
     """Upload `what`, or find it in the source bucket; make the row; ring. The new video's id, whether SQS rang."""
     uploaded = not what.startswith("s3://")
-    services.reports.backlog()  # before an upload that may take an hour, and be in vain
+    services.reports.backlog()  # whether the database answers, before an upload that may take an hour and be in vain
     key = _upload(services, Path(what)) if uploaded else _existing(services, what)
     try:
         video_id = services.leases.submit(key, tenant_id, priority)
@@ -83,8 +82,7 @@ def _upload(services: Services, file: Path) -> str:
     suffix = file.suffix.lower()
     key = f"{UPLOADS}/{uuid.uuid4()}{suffix if SAFE_SUFFIX.fullmatch(suffix) else ''}"
     content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    with suppress(SourceRejected):  # that nobody has it is an answer, and sooner than an upload's silence
-        services.sources.head(key)
+    services.sources.ping()
     services.uploads.put_file(key, file, content_type=content_type, cache_control="private")
     return key
 

@@ -156,7 +156,7 @@ class Database:
             self._wait(self._connect_timeout_seconds)
         except (psycopg2.Error, TimeoutError) as error:
             self._drop()
-            raise _refused(error) from error
+            raise _refused(error, _place(self._dsn)) from error
         extensions.register_type(extensions.new_type((UUID_OID,), "UUID", _uuid), self._connection)
         self._execute(self._statements["session"][1], self._session())
 
@@ -227,12 +227,18 @@ def _ready(connection: Any, event: int, seconds: float) -> bool:
     return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
-def _refused(error: Exception) -> Unavailable:
+def _place(dsn: str) -> str:
+    """Where it should be: what a refused connection does not say by itself."""
+    parts = extensions.parse_dsn(dsn)
+    return f" at {parts['host']}:{parts.get('port', 5432)}" if "host" in parts else ""
+
+
+def _refused(error: Exception, place: str = "") -> Unavailable:
     code = getattr(error, "pgcode", None) or ""
     hint = HINTS.get(code, "Check that the server runs and that database.dsn names it.")
     if any(words in str(error) for words in FULL):
         hint = HINTS[errorcodes.TOO_MANY_CONNECTIONS]
-    return Unavailable(DEPENDENCY, f"PostgreSQL cannot be used: {_first_line(error)}", hint=hint)
+    return Unavailable(DEPENDENCY, f"PostgreSQL{place} cannot be used: {_first_line(error)}", hint=hint)
 
 
 def _first_line(error: Exception) -> str:
