@@ -10,7 +10,9 @@ from appliance.cli.services import Services
 from appliance.domain.video import Status
 
 NAMES = ("video_id", "tenant_id", "status", "epoch", "started_at", "file_key")
-COLUMNS = ("video>", "tenant>", "status", "attempt>", "began", "source", "about")
+#: Characters of a source or a reason on a terminal; `show` has the rest.
+MOST = 80
+COLUMNS = ("video>", "tenant>", "status", "try>", "began", "source", "about")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,7 @@ def main(options: argparse.Namespace) -> int:
         for video in videos:
             terminal.emit(video)
         return exits.DONE
-    terminal.table("videos", COLUMNS, ([*map(video.get, NAMES), _about(video)] for video in videos))
+    terminal.table("videos", COLUMNS, ([*map(video.get, NAMES), _about(video)] for video in videos), most=MOST)
     if not videos:
         kind = f"No video is {status}." if status else "There is no video yet."
         terminal.say(f"{kind} `video-appliance submit FILE` makes one.")

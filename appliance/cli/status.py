@@ -81,4 +81,4 @@ def _tell_service(service: dict[str, Any] | None) -> None:
         return
     terminal.table(*supervisor.encoders(service))
     for sentence in supervisor.worries(service):
-        terminal.say(f"! {sentence}", style="bold red")
+        terminal.say(f"! {sentence}", style="bold red", hang=2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,9 @@ from appliance.domain.secrets import redacted, without_secrets
 COLUMNS = 100
 #: Into a pipe nothing is folded: a path or a reason stays one line for grep.
 PIPE_COLUMNS = 10_000
+#: Characters of a table's cell on a terminal; where there is room, columns of at most SHORT are not folded, so that
+#: longer ones are, to FOLDED at the least.
+CELL, SHORT, FOLDED = 400, 19, 9
 #: Words that mean the same in every table. NO_COLOR is obeyed by rich.
 STYLES = {
     **dict.fromkeys(("READY", "DONE", "ok", "up", "ready"), "green"),
@@ -34,23 +38,40 @@ def emit(value: Mapping[str, Any]) -> None:
     print(json.dumps(without_secrets(plain), ensure_ascii=False), flush=True)
 
 
-def say(sentence: str = "", *, style: str = "") -> None:
-    """A line of text, never wrapped: a path must stay one word for whoever copies it."""
-    console().print(line(sentence, style=style), soft_wrap=True)
+def say(sentence: str = "", *, style: str = "", hang: int | None = None) -> None:
+    """A line of text, as it is. With `hang` a terminal gets it folded between words, what follows indented by so much.
+
+    No word is ever cut: a path must stay one for whoever copies it.
+    """
+    screen = console()
+    if hang is not None and screen.is_terminal:
+        folding = textwrap.TextWrapper(screen.width, subsequent_indent=" " * hang)
+        folding.break_long_words = folding.break_on_hyphens = False
+        sentence = folding.fill(sentence)
+    screen.print(line(sentence, style=style), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a titled table. A column name that ends with `>` is aligned to the right."""
-    console().print(drawn_table(title, columns, rows))
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, most: int = CELL) -> None:
+    """Print a titled table. A column name that ends with `>` holds numbers, aligned to the right.
+
+    On a terminal a cell shows `most` characters and times without their year; into a pipe goes everything.
+    """
+    console().print(drawn_table(title, columns, rows, most=most))
 
 
-def drawn_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+def drawn_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, most: int = CELL) -> Table:
     """The same, for a screen that is drawn again and again."""
-    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for column in columns:
-        drawn.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
+    cells = [[_cell(value, most if console().is_terminal else None) for value in row] for row in rows]
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    roomy = sum(2 + (width if width <= SHORT else FOLDED) for width in widths) <= console().width
+    for column, width in zip(columns, widths, strict=True):
+        number = column.endswith(">")
+        justify: JustifyMethod = "right" if number else "left"
+        whole = number or (roomy and width <= SHORT)
+        drawn.add_column(column.rstrip(">"), justify=justify, overflow="fold", no_wrap=whole)
+    for row in cells:
+        drawn.add_row(*row)
     return drawn
 
 
@@ -107,9 +128,13 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def _cell(value: Any) -> Text:
-    text = "" if value is None else _when(value) if isinstance(value, dt.datetime) else str(value)
-    clean = _clean(text)
+def _cell(value: Any, most: int | None = None) -> Text:
+    """`most`: on a terminal, where what is longer loses its middle."""
+    if isinstance(value, dt.datetime):
+        value = _when(value)[5:-1] if most else _when(value)
+    clean = _clean("" if value is None else str(value))
+    if most and len(clean) > most:
+        clean = f"{clean[: most // 2].rstrip()} … {clean[-(most // 2) :].lstrip()}"
     return Text(clean, STYLES.get(clean, ""))
 
 

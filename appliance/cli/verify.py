@@ -121,7 +121,7 @@ def _tell(verdict: Verdict) -> None:
     _findings(verdict.broken, "bold red")
     _findings(verdict.advice, "yellow")
     for key, sentence in verdict.unseen:
-        terminal.say(f"not looked into  {key}: {sentence}", style="dim")
+        terminal.say(f"not looked into  {key}: {sentence}", style="dim", hang=2)
     counts = _counts(verdict)
     read = f"{counts['segments']} segments of {counts['playlists']} playlists, {terminal.size(counts['bytes'])}"
     rules = len({finding.rule for finding in verdict.broken})
@@ -138,6 +138,6 @@ def _findings(findings: tuple[Broken, ...], style: str) -> None:
     for rule in dict.fromkeys(finding.rule for finding in findings):
         same = [finding for finding in findings if finding.rule == rule]
         for finding in same[:SHOWN]:
-            terminal.say(f"{finding.source} ({rule})  {finding.object}: {finding.sentence}", style=style)
+            terminal.say(f"{finding.source} ({rule})  {finding.object}: {finding.sentence}", style=style, hang=2)
         if len(same) > SHOWN:
             terminal.say(f"  … and {len(same) - SHOWN} more of {rule}", style=style)
