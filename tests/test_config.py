@@ -175,6 +175,8 @@ def test_f40_all_mistakes_are_told_at_once_each_with_its_line(write: Write) -> N
         ("log: {level: warn}", "log.level: must be one of debug, info, warning, error; did you mean `warning`?"),
         ("web: {port: 70000}", "web.port: must be a port"),
         ("cloudwatch: {namespace: AWS/Mine}", "cloudwatch.namespace: must be a name that does not begin with"),
+        ("fleet: {group: hosts, direct: true}", "fleet.direct: needs fleet.notices"),
+        ("fleet: {metadata_url: 169.254.169.254}", "fleet.metadata_url: must begin with http://"),
         ("path: /etc/passwd", "path: there is no such setting"),
         ("<<: {a: b}", "<<: there is no such setting"),
         ("? [a, b]\n: c", "…: there is no such setting"),

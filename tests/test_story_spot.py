@@ -91,4 +91,5 @@ def test_f39_a_spot_notice_at_the_worst_moment_costs_at_most_the_chunks_in_fligh
     assert before.items() <= after.items(), "what was finished is not done again"
     begun_again = sum(it["attempts"] - 1 for it in world.query("SELECT attempts FROM video_chunk"))
     assert 1 <= begun_again <= lost <= SLOTS
-    print(f"released after {released:.1f} s, {begun_again} of {len(after)} chunks begun again, {len(before)} kept")
+    figures = f"released after {released:.1f} s, {begun_again} of {len(after)} chunks begun again, {len(before)} kept"
+    print(figures)  # noqa: T201 - pytest -s shows it

@@ -26,7 +26,9 @@ class ScalingGroup:
         if not found:
             hint = f"Check fleet.group and aws.region. {MEANWHILE}"
             raise Unavailable(DEPENDENCY, f"There is no Auto Scaling group {self.name}.", hint=hint)
-        return Group(found[0]["MinSize"], found[0]["MaxSize"], found[0]["DesiredCapacity"])
+        group = found[0]
+        protected = sum(host["ProtectedFromScaleIn"] for host in group["Instances"])
+        return Group(group["MinSize"], group["MaxSize"], group["DesiredCapacity"], protected)
 
     def want(self, desired: int) -> None:
         """Without waiting for a cooldown: the decision has its own patience."""

@@ -178,5 +178,8 @@ def _words(config: Config) -> Iterator[Inconsistency]:
         yield ("web", "textfile"), "must be an absolute path that ends in .prom, or node_exporter does not read it"
     if not config.cloudwatch.namespace or config.cloudwatch.namespace.startswith(("AWS/", ":")):
         yield ("cloudwatch", "namespace"), "must be a name that does not begin with `AWS/` or `:`"
+    if config.fleet.direct and not config.fleet.notices:
+        sentence = "needs fleet.notices: a host that works is protected from scale-in, by the name that EC2 gives it"
+        yield ("fleet", "direct"), sentence
     if config.fleet.direct and not config.fleet.group:
         yield ("fleet", "group"), "is missing: fleet.direct needs the name of the Auto Scaling group"

@@ -22,11 +22,15 @@ def desired_raw(backlog: int, slots_per_host: int) -> int:
 
 @dataclass(frozen=True)
 class Group:
-    """An Auto Scaling group: how many hosts it wants, and between which numbers."""
+    """An Auto Scaling group: how many hosts it wants, and between which numbers.
+
+    `protected`: hosts that it may not choose for a scale-in; None: nobody asked.
+    """
 
     minimum: int
     maximum: int
     desired: int
+    protected: int | None = None
 
 
 class Mark(StrEnum):
@@ -55,7 +59,8 @@ def decide(
     Up at once and within the group's bounds. Down only after fewer were enough for `stable_zero_seconds` on end, and
     then to what the work needs, but for one host: that one goes after a stable zero of its own. So between two lectures
     of an evening the fleet stays, and a busy one, whose backlog is never zero, shrinks nevertheless. A smaller number
-    ends no encode, because the group finds only hosts that `protection` let go of.
+    ends no encode, because the group finds only hosts that `protection` let go of; where there is work and it holds
+    nobody, something is wrong with that, and all stay.
     """
     wanted = min(max(desired_raw(backlog, slots_per_host), group.minimum), group.maximum)
     work = f"{backlog} videos for {slots_per_host} slots a host want {wanted} hosts, {group.desired} are asked for"
@@ -65,6 +70,8 @@ def decide(
     if spare_seconds is None:
         return Decision(None, Mark.SET, f"{work}: fewer would do from now on")
     spare = f"{work}: fewer have been enough for {spare_seconds:.0f} s of {stable_zero_seconds:.0f} s"
+    if backlog and group.protected == 0:
+        return Decision(None, Mark.KEEP, f"{spare}, but no host is protected from scale-in: none is let go")
     if spare_seconds < stable_zero_seconds:
         return Decision(None, Mark.KEEP, spare)
     return Decision(max(wanted, min(1, group.desired - 1)), Mark.SET, spare)

@@ -52,6 +52,10 @@ ZERO = 1200.0
         (8, GROUP, ZERO, 2, Mark.SET),
         (1, GROUP, ZERO + 60, 1, Mark.SET),
         (0, GROUP, ZERO, 1, Mark.SET),
+        # but not while there is work and nobody is protected: then that does not work
+        (8, Group(1, 10, 3, protected=0), 2 * ZERO, None, Mark.KEEP),
+        (8, Group(1, 10, 3, protected=2), ZERO, 2, Mark.SET),
+        (0, Group(1, 10, 3, protected=0), ZERO, 1, Mark.SET),
         # somebody asked for more by hand
         (4, Group(1, 10, 9), ZERO, 1, Mark.SET),
         # never below the minimum

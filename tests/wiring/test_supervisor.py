@@ -31,6 +31,10 @@ REAL = ["-c", ENCODERS + "sys.exit(run(load(sys.argv[1])))"]
 CLAIMANTS = ["-m", "tests.wiring.claimant"]
 
 
+#: No metadata service answers there.
+NO_EC2 = {"notices": True, "metadata_url": "http://127.0.0.1:9"}
+
+
 class Running:
     """A supervisor and what it wrote."""
 
@@ -144,7 +148,7 @@ def test_in_direct_mode_the_winner_of_the_tick_sets_the_groups_desired_capacity(
     group = make_group(aws)
     for _ in range(3):
         world.rows.waiting()
-    world.settings |= {"fleet": {"group": group, "direct": True}, "cloudwatch": {"period_seconds": 1}}
+    world.settings |= {"fleet": {"group": group, "direct": True, **NO_EC2}, "cloudwatch": {"period_seconds": 1}}
     world.settings["lease"], world.settings["redis"]["timeout_seconds"] = {"renew_seconds": 1}, 0.5
     world.write()
     with world.supervisor(CLAIMANTS) as running:
