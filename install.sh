@@ -104,10 +104,12 @@ ensure_environment() {
       return
     fi
   done
-  say "Installing Python packages into .venv; this takes a minute and happens once."
+  say "Installing Python packages into .venv; this happens once."
+  SECONDS=0
   rm -f "$venv"/.stamp-*
   make_venv "$python" "$venv" "$top/config/requirements/$set.txt"
   stamp_of "$python" "$top/config/requirements/$set.txt" >"$venv/.stamp-$set"
+  say "Installed in $SECONDS s."
   exec 9>&-
 }
 
