@@ -283,15 +283,18 @@ class Verified(TypedDict):
 
 
 class Demonstrated(TypedDict):
-    """`master`: a path, empty unless READY. The addresses only with --keep."""
+    """`master`: a path, empty unless READY."""
 
     outcome: Status
     master: str
     video_id: int
     error_code: str | None
     error_reason: str
+    #: This and the next two only with --keep.
     status_page: NotRequired[str]
     player: NotRequired[str]
+    #: What a shell says before a verb, to look at this very appliance.
+    command: NotRequired[str]
     hls_path: str
     rungs: list[str] | None
     chunks: int | None

@@ -35,7 +35,7 @@ def _tell(found: dict[str, Any], live: dict[str, Any] | None) -> None:
     row = {name: value for name, value in found.items() if name not in ("attempts", "chunks")}
     terminal.facts(f"video {row.pop('video_id')}", row)
     if live:
-        terminal.facts("progress", live)
+        terminal.facts("progress", _progress(live))
     _attempts(found["attempts"])
     for attempt in found["attempts"]:
         if attempt["receipt"]:
@@ -43,6 +43,17 @@ def _tell(found: dict[str, Any], live: dict[str, Any] | None) -> None:
     chunks = Counter(chunk["state"] for chunk in found["chunks"])
     if chunks:
         terminal.facts("chunks", dict(sorted(chunks.items())))
+
+
+def _progress(live: dict[str, Any]) -> dict[str, Any]:
+    """As a person reads it; with --json it is as it lies in Redis."""
+    speed, left = live.get("speed"), live.get("remaining_seconds")
+    return {
+        "percent": f"{live.get('percent')} %",
+        "step": f"{live.get('step')} ({live.get('step_index')} of {live.get('step_total')})",
+        "speed": "" if speed is None else f"{speed:.1f} × as fast as it plays",
+        "left": terminal.seconds(left),
+    }
 
 
 def _attempts(attempts: list[dict[str, Any]]) -> None:

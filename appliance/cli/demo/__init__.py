@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import MutableMapping
@@ -18,6 +20,7 @@ from typing import Any
 
 import yaml
 
+import appliance
 from appliance import config as configuration
 from appliance import log
 from appliance.adapters.ffmpeg import tools
@@ -81,7 +84,8 @@ def main(options: argparse.Namespace) -> int:
                 _tell_end(ended, options)
                 return ended.status
             with Player(options.out) as player:
-                _keep(service, ended, options, status_page=_page(config.web.port), player=player.url)
+                addresses = {"status_page": _page(config.web.port), "player": player.url, "command": _command(path)}
+                _keep(service, ended, options, **addresses)
     return exits.DONE
 
 
@@ -188,13 +192,20 @@ def _keep(service: Service, ended: Ended, options: argparse.Namespace, **address
     """Until Ctrl-C, or until the supervisor ends by itself (which is an error)."""
     _tell_end(ended, options, **addresses)
     if not options.json:
-        terminal.say("Running until Ctrl-C.")
+        terminal.say("Running until Ctrl-C. In another terminal: the command, then status, top, list, submit FILE, …")
     pause = threading.Event()
     try:
         while not pause.wait(KEEP_LOOK_SECONDS):
             service.check()
     except KeyboardInterrupt:
         return
+
+
+def _command(config: Path) -> str:
+    """What another shell says before a verb, to look at this very appliance."""
+    settings = {**CREDENTIALS, "VIDEO_APPLIANCE_CONFIG": config, "PYTHONPATH": Path(appliance.__file__).parents[1]}
+    pairs = (f"{name}={value}" for name, value in settings.items())
+    return shlex.join(["env", *pairs, sys.executable, "-m", "appliance"])
 
 
 def _page(port: int) -> str:
