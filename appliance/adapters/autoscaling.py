@@ -9,6 +9,7 @@ from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
 from appliance.domain.fleet import Group
+from appliance.domain.refusal import cure
 
 DEPENDENCY = "autoscaling"
 MEANWHILE = "Encoding goes on; nothing is scaled on a guess."
@@ -65,14 +66,11 @@ class ScalingGroup:
     def _cure(self, error: Exception) -> str:
         """By what was said: a permission, a name, a clock, or the network."""
         if not isinstance(error, ClientError):
-            return "Check the network."
-        code, words = error.response["Error"].get("Code", ""), str(error)
-        if "AccessDenied" in code or "Unauthorized" in code:
-            action = f"autoscaling:{error.operation_name}"
-            return f"The instance role lacks {action} on {self.name}; config/iam-policy.json has it."
-        if "Expired" in code or "Skewed" in code or "Signature" in code:
-            return "AWS refuses requests from a clock that is minutes off: keep it with chrony."
-        if "ifecycle" in words:
+            return "Check the network and the instance role."
+        code = error.response["Error"].get("Code", "")
+        if known := cure(code, f"autoscaling:{error.operation_name}"):
+            return known
+        if "ifecycle" in str(error):
             return "Check the hook's name (fleet.lifecycle_hook)."
         if code == "ValidationError":
             return f"Does the group {self.name} (fleet.group) exist, and is this host one of its hosts in service?"

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
+from appliance.domain.refusal import cure
 
 DEPENDENCY = "ssm"
 
@@ -43,9 +44,9 @@ class Parameter:
             code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
             if code == "ParameterNotFound" and absent is not None:
                 return absent
+            known = cure(code, f"ssm:{error.operation_name}") if isinstance(error, ClientError) else ""
+            hint = f"{known or 'Check the network and the instance role.'} Nothing is scaled meanwhile."
             raise Unavailable(
-                DEPENDENCY,
-                f"Systems Manager refused or did not answer {method}: {error}",
-                hint="Check the instance role (config/iam-policy.json) and the network; nothing is scaled meanwhile.",
+                DEPENDENCY, f"Systems Manager refused or did not answer {method}: {error}", hint=hint
             ) from error
         return answer

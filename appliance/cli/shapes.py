@@ -40,12 +40,28 @@ class Checked(TypedDict):
 
 
 class Answer(TypedDict):
-    """One dependency. `answer`: postgres the backlog, sqs its messages, redis for how long it is up, s3 nothing."""
+    """One dependency. `answer`: postgres the backlog, sqs its messages, redis for how long it is up, s3 nothing,
+    cloudwatch (with --cloudwatch) by metric the last minute that was published.
+    """
 
     up: bool
     answer: dict[str, Any] | None
     problem: str
     hint: str
+
+
+class Point(TypedDict):
+    value: float
+    at: str
+
+
+class Beside(TypedDict):
+    """A metric: what CloudWatch holds (null: nothing of the last 15 minutes), and what a host would publish now (null:
+    the database or the queue does not answer).
+    """
+
+    published: Point | None
+    now: float | None
 
 
 class Overview(TypedDict):
@@ -55,6 +71,8 @@ class Overview(TypedDict):
     #: postgres, redis, sqs and s3.
     dependencies: dict[str, Answer]
     service: Page | None
+    #: By metric; null without --cloudwatch.
+    cloudwatch: dict[str, Beside] | None
 
 
 class Watched(TypedDict):

@@ -20,6 +20,34 @@ def desired_raw(backlog: int, slots_per_host: int) -> int:
     return math.ceil(backlog / max(1, slots_per_host))
 
 
+#: What a group is scaled on, and whether it arrives at all.
+BACKLOG = "BacklogCount"
+#: What the queue says; all others come from the database.
+OF_THE_QUEUE = ("video_visible", "video_inflight")
+METRICS = (
+    *(BACKLOG, *OF_THE_QUEUE, "video_desired_raw"),
+    *("video_busy_slots", "video_failures", "video_oldest_seconds"),
+)
+
+
+def published(
+    by_status: Mapping[str, int],
+    *,
+    assisting: int,
+    oldest_due_seconds: float | None,
+    failures: int,
+    visible: int,
+    inflight: int,
+    slots_per_host: int,
+) -> dict[str, float]:
+    """METRICS: what a fleet is scaled and watched by. `assisting`: encoders that help; `failures`: since the last time;
+    `visible` and `inflight`: messages of the queue.
+    """
+    backlog, busy = backlog_count(by_status), by_status.get(Status.PROCESSING, 0) + assisting
+    wanted, oldest = desired_raw(backlog, slots_per_host), oldest_due_seconds or 0.0
+    return dict(zip(METRICS, (backlog, visible, inflight, wanted, busy, failures, oldest), strict=True))
+
+
 @dataclass(frozen=True)
 class Group:
     """An Auto Scaling group: how many hosts it wants, and between which numbers.

@@ -19,8 +19,7 @@ from appliance.adapters.postgres.sweeps import Sweeps, Tick
 from appliance.adapters.redis import Telemetry
 from appliance.adapters.sqs import Depth, Doorbell
 from appliance.domain.errors import ApplianceError, Unavailable
-from appliance.domain.fleet import backlog_count, desired_raw
-from appliance.domain.video import Status
+from appliance.domain.fleet import backlog_count, published
 from appliance.supervisor.board import Board
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fleet import Director
@@ -183,18 +182,17 @@ class Ticker:
     def _publish(self, cloudwatch: CloudWatch, depth: Depth) -> None:
         """Real figures only: whatever could not be learnt has raised before this line."""
         assert self._board.backlog is not None
-        backlog = backlog_count(self._board.backlog)
         with self._dependencies.watched(OBSERVER, "postgres"):
             failures = self._reports.failures(self._settings.publish_seconds)
-        figures: dict[str, float] = {
-            "BacklogCount": backlog,
-            "video_visible": depth.visible,
-            "video_inflight": depth.inflight,
-            "video_desired_raw": desired_raw(backlog, self._slots()),
-            "video_busy_slots": self._board.backlog[Status.PROCESSING] + self._assisting,
-            "video_failures": failures,
-            "video_oldest_seconds": self._board.oldest_due_seconds or 0.0,
-        }
+        figures = published(
+            self._board.backlog,
+            assisting=self._assisting,
+            oldest_due_seconds=self._board.oldest_due_seconds,
+            failures=failures,
+            visible=depth.visible,
+            inflight=depth.inflight,
+            slots_per_host=self._slots(),
+        )
         try:
             with self._dependencies.watched(OBSERVER, "cloudwatch"):
                 cloudwatch.put(figures)

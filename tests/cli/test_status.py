@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from appliance.adapters.cloudwatch import CloudWatch
 from tests.hosts import World
 from tests.shell import appliance
 
@@ -89,3 +91,44 @@ def test_status_works_while_something_is_down_and_says_what(
     told = appliance("status", "--config", settings)
     assert told.status == 69
     assert found[down]["hint"] in told.out
+
+
+def cloudwatch(world: World, settings: Path) -> CloudWatch:
+    """The file's own namespace: moto's CloudWatch is everybody's."""
+    changed = yaml.safe_load(settings.read_text())
+    changed["cloudwatch"] = {"namespace": f"Test/{uuid.uuid4().hex}"}
+    changed["pool"] = {"encoders": 4}
+    settings.write_text(yaml.safe_dump(changed))
+    return CloudWatch(world.aws.client("cloudwatch"), changed["cloudwatch"]["namespace"])
+
+
+def test_status_shows_what_cloudwatch_holds_beside_what_is_so_now(world: World, settings: Path) -> None:
+    cloudwatch(world, settings).put({"BacklogCount": 9.0, "video_oldest_seconds": 75.0})
+    world.query("INSERT INTO video (status, file_key, tenant_id) SELECT 'UPLOADED', 'a', 1 FROM generate_series(1, 5)")
+    world.ring(1)
+    ran = appliance("status", "--config", settings, "--cloudwatch", "--json")
+    assert ran.status == 0
+    found = ran.last["cloudwatch"]
+    assert (found["BacklogCount"]["published"]["value"], found["BacklogCount"]["now"]) == (9, 5)
+    assert (found["video_desired_raw"]["published"], found["video_desired_raw"]["now"]) == (None, 2)
+    assert found["video_visible"]["now"] == 1
+    told = appliance("status", "--config", settings, "--cloudwatch").out
+    row = next(line.split() for line in told.splitlines() if "BacklogCount" in line)
+    assert ("9" in row, "5" in row) == (True, True)
+    assert "1 min 15 s" in told
+    assert next(line for line in told.splitlines() if "video_busy_slots" in line).split().count("nothing") == 1
+
+
+def test_status_without_aws_says_so_of_cloudwatch_and_tells_the_rest(world: World, settings: Path) -> None:
+    cloudwatch(world, settings)
+    changed = yaml.safe_load(settings.read_text())
+    changed["aws"]["endpoint_url"], changed["queue"]["url"] = "http://127.0.0.1:9", "http://127.0.0.1:9/1/bell"
+    settings.write_text(yaml.safe_dump(changed))
+    ran = appliance("status", "--config", settings, "--cloudwatch", "--json")
+    assert ran.status == 69
+    assert "get_metric_data" in ran.last["dependencies"]["cloudwatch"]["problem"]
+    assert ran.last["cloudwatch"]["BacklogCount"] == {"published": None, "now": 0}
+    assert ran.last["cloudwatch"]["video_visible"] == {"published": None, "now": None}
+    told = appliance("status", "--config", settings, "--cloudwatch").out
+    assert "Check the network and the instance role." in told
+    assert "unknown" in next(line for line in told.splitlines() if "video_inflight" in line)

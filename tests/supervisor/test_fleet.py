@@ -215,11 +215,11 @@ def test_the_hook_does_not_go_on_before_the_main_loop_has_heeded_the_notice(host
     ("status", "code", "words", "cure"),
     [
         (403, "AccessDenied", "no identity-based policy allows it", "lacks autoscaling:SetInstanceProtection"),
-        (400, "Throttling", "Rate exceeded", "It is asked again."),
+        (400, "Throttling", "Rate exceeded", "It is asked again"),
         (400, "ValidationError", "AutoScalingGroup name not found", "Does the group encoders (fleet.group) exist"),
-        (400, "RequestExpired", "Request has expired", "a clock that is minutes off"),
-        (403, "SignatureDoesNotMatch", "Signature expired", "a clock that is minutes off"),
-        (500, "InternalFailure", "", "It is asked again."),
+        (400, "RequestExpired", "Request has expired", "Is this host's clock right?"),
+        (403, "SignatureDoesNotMatch", "Signature expired", "Is this host's clock right?"),
+        (500, "InternalFailure", "", "It is asked again"),
     ],
 )
 def test_f30_what_the_group_refuses_is_said_once_with_the_cure_and_asked_again_seldom(
@@ -247,4 +247,4 @@ def test_f30_a_hook_of_another_name_is_named(hosted: Hosted, ec2: Instance) -> N
 def test_f30_a_group_that_does_not_answer_is_an_outage_like_any_other() -> None:
     nobody = factory.client("autoscaling", region="eu-west-1", endpoint_url="http://127.0.0.1:9", tries=1)
     (line,) = Hosted(ScalingGroup(nobody, "encoders"), INSTANCE_ID).turn(BUSY)
-    assert "Check the network." in line["hint"]
+    assert "Check the network and the instance role." in line["hint"]

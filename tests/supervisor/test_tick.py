@@ -192,7 +192,7 @@ def test_the_winner_publishes_what_there_is_to_do(rows, aws):
     rows.leases.fail(rows.held(), Decision("corrupt", "It cannot be read.", None), receipt=None)
     house = House(rows, cloudwatch=cloudwatch)
     house.ticker.tick()
-    found = {name: [value for _, value in cloudwatch.get(name)] for name in FIGURES}
+    found = {name: [value for _, value in points] for name, points in cloudwatch.get(*FIGURES).items()}
     (oldest,) = found.pop("video_oldest_seconds")
     assert 0 < oldest < 600
     # five videos on two slots a host

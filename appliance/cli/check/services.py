@@ -14,6 +14,7 @@ from appliance.cli.check.finding import OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
 from appliance.config import Config
 from appliance.domain.errors import SourceRejected
+from appliance.domain.fleet import BACKLOG
 from appliance.supervisor.capacity import look
 
 #: RDS still offers it, and every statement of ours is older than it. Tried with 18.
@@ -135,5 +136,5 @@ def sources(services: Services) -> Iterator[Finding]:
 def cloudwatch(services: Services) -> Iterator[Finding]:
     if not services.config.cloudwatch.enabled:
         return
-    points = CloudWatch(services.aws("cloudwatch"), services.config.cloudwatch.namespace).get("BacklogCount")
-    yield Finding("cloudwatch", OK, f"{len(points)} points of BacklogCount in the last 15 minutes")
+    points = CloudWatch(services.aws("cloudwatch"), services.config.cloudwatch.namespace).get(BACKLOG)[BACKLOG]
+    yield Finding("cloudwatch", OK, f"{len(points)} points of {BACKLOG} in the last 15 minutes")
