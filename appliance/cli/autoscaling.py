@@ -17,6 +17,7 @@ from appliance.wiring.supervisor import count
 TEMPLATES = Path(appliance.__file__).parents[1] / "config" / "autoscaling"
 #: File → what puts it into place, in this order: the alarm that scales from zero wants the policy's ARN.
 COMMANDS = {
+    "group-metrics": "autoscaling enable-metrics-collection",
     "target-tracking": "autoscaling put-scaling-policy",
     "from-zero": "autoscaling put-scaling-policy",
     "from-zero-alarm": "cloudwatch put-metric-alarm",
@@ -28,6 +29,7 @@ COMMANDS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", help="the Auto Scaling group (default: fleet.group)")
     parser.add_argument("--slots", type=int, help="encoders of one host (default: those of this one)")
+    parser.add_argument("--queue", help="the queue's name (default: that of queue.url)")
     parser.add_argument("--policy-arn", default="POLICY-ARN", help="what `from-zero` answered, for its alarm")
     parser.add_argument("--topic-arn", default="TOPIC-ARN", help="who is told when nobody publishes the backlog")
 
@@ -40,6 +42,7 @@ def main(options: argparse.Namespace) -> int:
         raise ApplianceError("The group's name is missing.", hint="Set fleet.group, or give --group NAME.")
     names = {
         "GROUP": group,
+        "QUEUE": options.queue or config.queue.url.rpartition("/")[2] or "QUEUE",
         "NAMESPACE": config.cloudwatch.namespace,
         "SLOTS": float(options.slots or count(config)[0]),
         "POLICY-ARN": options.policy_arn,

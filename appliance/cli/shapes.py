@@ -260,6 +260,7 @@ class Reloaded(TypedDict):
 Policies = TypedDict(
     "Policies",
     {
+        "group-metrics": dict[str, Any],
         "target-tracking": dict[str, Any],
         "from-zero": dict[str, Any],
         "from-zero-alarm": dict[str, Any],

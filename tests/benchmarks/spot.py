@@ -28,7 +28,7 @@ DONE = "SELECT number, token::text, attempts, objects FROM video_chunk WHERE sta
 def main() -> int:
     made = parser("spot", __doc__, rounds=1)
     made.add_argument("--minutes", type=float, default=2.0, help="length of the lecture")
-    made.add_argument("--preset", default="slower", help="of x264: slow enough for a chunk to outlast the notice")
+    made.add_argument("--preset", default="veryslow", help="of x264: slow enough for a chunk to outlast the notice")
     options = made.parse_args()
     encode = {"preset": options.preset, "chunk_seconds": 6 if options.quick else 60}
     budget = 1.0 if options.quick else SPOT_SECONDS

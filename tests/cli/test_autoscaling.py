@@ -10,10 +10,12 @@ from typing import Any
 import yaml
 
 from appliance.cli.autoscaling import COMMANDS
+from tests.hosts import World
 from tests.shell import appliance
 from tests.supervisor.test_fleet import make_group
 
 METHODS = {
+    "autoscaling enable-metrics-collection": ("autoscaling", "enable_metrics_collection"),
     "autoscaling put-scaling-policy": ("autoscaling", "put_scaling_policy"),
     "autoscaling put-lifecycle-hook": ("autoscaling", "put_lifecycle_hook"),
     "cloudwatch put-metric-alarm": ("cloudwatch", "put_metric_alarm"),
@@ -45,7 +47,17 @@ def test_the_commands_can_be_pasted(settings: Path) -> None:
     assert len(lines) == len(COMMANDS)
     bodies = [json.loads(shlex.split(line)[-1]) for line in lines]
     assert bodies[0]["AutoScalingGroupName"] == "it's ours"
-    assert bodies[3]["AlarmActions"] == ["arn:aws:sns:x"]
+    assert bodies[4]["AlarmActions"] == ["arn:aws:sns:x"]
+
+
+def test_from_zero_is_counted_by_who_is_there_without_a_host(world: World, settings: Path) -> None:
+    """Without a host nobody publishes our metrics: only what AWS publishes itself brings the first."""
+    ran = appliance("autoscaling", "--config", settings, "--group", "hosts", "--json").last
+    metrics = [it["MetricStat"]["Metric"] for it in ran["from-zero-alarm"]["Metrics"] if "MetricStat" in it]
+    assert {metric["Namespace"].split("/")[0] for metric in metrics} == {"AWS"}
+    assert metrics[0]["Dimensions"] == [{"Name": "QueueName", "Value": world.queue_url.rpartition("/")[2]}]
+    (watched,) = (it["Expression"] for it in ran["missing-data-alarm"]["Metrics"] if "Expression" in it)
+    assert watched.startswith("IF(hosts < 1, 1,"), "a fleet that sleeps is no alarm"
 
 
 def test_without_a_group_it_says_what_to_give(settings: Path) -> None:
