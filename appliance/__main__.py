@@ -7,10 +7,12 @@ imported, so that `version` waits for no boto3 and `run` never sees rich.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import json
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,19 +24,19 @@ from appliance.domain.secrets import redacted
 
 PROGRAM = "video-appliance"
 VERBS = {
-    "run": "the service: a supervisor and its encoders, until SIGTERM",
+    "run": "the service in the foreground: a supervisor and its encoders, until SIGTERM",
     "check": "the doctor: tries everything the service needs, and says what to do",
     "status": "backlog, encoders of this host, which dependencies answer",
     "top": "this host at work, refreshed each second; q leaves",
-    "submit": "upload a recording, make its row, ring the bell; or hand in the platform's row by id",
+    "submit": "queue a recording: a file, a key in S3, or the platform's row by its id",
     "list": "the newest videos, or those of one status, and what became of them",
     "show": "one video: row, attempts, chunks, receipt, live progress",
     "retry": "put a FAILED or READY video back into the queue",
     "cancel": "end a waiting video at once, a running one within one renewal",
-    "reconcile": "take videos back from dead owners, one pass",
+    "reconcile": "take videos back from dead owners and ring for due ones, one pass by hand",
     "drain": "let this host's service end: no more work, finish or hand over",
     "migrate": "bring the database's schema up to date",
-    "config": "show or validate the configuration",
+    "config": "the configuration: what is set and where, what is wrong with it, its schema",
     "reload": "ask the running service to read its file again (what systemctl reload runs)",
     "autoscaling": "print the fleet's scaling policies and alarms with your names filled in",
     "encode": "encode one local file into a directory, without any service",
@@ -43,6 +45,17 @@ VERBS = {
     "demo": "the whole appliance on an embedded stack, with a sample lecture",
     "version": "the versions of the appliance and of ffmpeg",
 }
+
+
+STATUSES = """exit status: 0 done, 1 it ran and the answer is no, 2 this command line cannot be read,
+  69 a dependency does not answer, 78 the configuration cannot be used"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Paths and shell lines stay whole: nothing is broken at a hyphen."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,13 +81,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     top = argparse.ArgumentParser(
         prog=PROGRAM,
         parents=[_everywhere(None, as_json=False)],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         description="Turns uploaded lectures into adaptive streams.",
-        epilog=f"verbs:\n{listing}\n\n`{PROGRAM} VERB --help` says more about one of them.",
+        epilog=f"verbs:\n{listing}\n\n`{PROGRAM} VERB --help` says more about one of them.\n\n{STATUSES}",
     )
-    top.add_argument("verb", metavar="VERB", choices=VERBS, help="what to do; see below")
-    top.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    top.add_argument("verb", metavar="VERB", help="what to do; see below")
+    top.add_argument("rest", nargs=argparse.REMAINDER, metavar="…", help=argparse.SUPPRESS)
+    if not arguments:
+        top.print_help(sys.stderr)
+        raise SystemExit(exits.USAGE)
     chosen = top.parse_args(arguments)
+    if chosen.verb not in VERBS:
+        near = difflib.get_close_matches(chosen.verb, VERBS, 1)
+        top.error(f"there is no verb {chosen.verb}; " + (f"did you mean `{near[0]}`?" if near else "--help lists them"))
     parser = _parser(chosen.verb, _everywhere(chosen.config, as_json=chosen.json))
     return parser.parse_args(chosen.rest, argparse.Namespace(verb=chosen.verb, parsers=parsers))
 
@@ -86,7 +105,9 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 def _parser(verb: str, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
     description = f"{verb}: {VERBS[verb]}."
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} {verb}", parents=[common], description=description)
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} {verb}", parents=[common], description=description, formatter_class=Help
+    )
     _verb(verb).arguments(parser)
     return parser
 
@@ -95,7 +116,9 @@ def _everywhere(config: Path | None, *, as_json: bool) -> argparse.ArgumentParse
     options = argparse.ArgumentParser(add_help=False)
     place = f"the configuration (default: $VIDEO_APPLIANCE_CONFIG, else {DEFAULT_PATH})"
     options.add_argument("--config", type=Path, metavar="PATH", default=config, help=place)
-    options.add_argument("--json", action="store_true", default=as_json, help="machine-readable output")
+    options.add_argument(
+        "--json", action="store_true", default=as_json, help="one object a line, for programs (config/json.md)"
+    )
     options.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     return options
 

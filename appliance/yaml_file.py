@@ -27,6 +27,11 @@ UNITS: dict[str, dict[str, float]] = {
     "_bytes": {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "MB": 10**6, "GB": 10**9},
     "maxrate": {"": 1, "k": 10**3, "M": 10**6},
 }
+#: What to do about a file that is not there for us.
+UNREADABLE: dict[type[OSError], str] = {
+    PermissionError: "; it is for root and the service: use sudo",
+    FileNotFoundError: "; `sudo ./install.sh` makes one, --config PATH names another",
+}
 #: Numbers that may be negative.
 DECIBELS = ("_lufs", "_db")
 NO_UNITS: dict[str, float] = {"": 1}
@@ -142,7 +147,7 @@ def compose(path: Path) -> yaml.Node | None:
             raise ConfigError([f"{path}: is larger than {MAX_FILE_BYTES // 1024} KiB; is this the right file?"])
         return yaml.compose(raw.decode(), Loader=yaml.SafeLoader)
     except OSError as error:
-        cure = "; it is for root and the service: use sudo" if isinstance(error, PermissionError) else ""
+        cure = next((text for kind, text in UNREADABLE.items() if isinstance(error, kind)), "")
         raise ConfigError([f"{path}: cannot be read: {error.strerror}{cure}"]) from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1

@@ -153,6 +153,7 @@ def test_f40_all_mistakes_are_told_at_once_each_with_its_line(write: Write) -> N
         ("database: {dsn: a, dsn_file: /b}", "database.dsn: is set beside dsn_file"),
         ("database: {dsn_file: b}", "database.dsn_file: must be an absolute path"),
         ("redis: {url_file: b}", "redis.url_file: must be an absolute path"),
+        ("aws: {region: Frankfurt am Main}", "aws.region: must be the name of a region"),
         ("storage: {bucket: s3://b}", "storage.bucket: must be the bare name of a bucket"),
         ("storage: {prefix: /hls}", "storage.prefix: must be a path without `/` at its ends"),
         ("workspace: {directory: scratch}", "workspace.directory: must be an absolute path"),
@@ -213,7 +214,9 @@ def test_f40_a_file_that_is_not_text_is_refused_with_its_line(tmp_path: Path) ->
 
 
 def test_f40_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert problems(tmp_path / "none.yaml") == [" cannot be read: No such file or directory"]
+    assert problems(tmp_path / "none.yaml")[0].startswith(
+        " cannot be read: No such file or directory; `sudo ./install.sh`"
+    )
 
 
 def test_tags_make_no_objects(write: Write) -> None:

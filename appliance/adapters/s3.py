@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import SourceRejected, Transient, Unavailable
@@ -219,6 +219,8 @@ def _status(error: BaseException | None) -> int:
 
 
 def _hint(error: Exception) -> str:
+    if isinstance(error, NoCredentialsError):
+        return "Give this host an instance role (config/iam-policy.json), or this shell an account."
     if _status(error) == 403:
         return (
             "Check the instance role: config/iam-policy.json lists what it needs. "

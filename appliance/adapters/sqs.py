@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
 from appliance.domain.errors import Unavailable
@@ -113,6 +113,8 @@ class Doorbell:
 
 def _hint(error: Exception) -> str:
     code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+    if isinstance(error, NoCredentialsError):
+        return "Give this host an instance role (config/iam-policy.json), or this shell an account."
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
         return "Check queue.url and the region: there is no such queue."
     if "AccessDenied" in code or "Token" in code or "Signature" in code:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import appliance
-from appliance.cli import exits, settings, terminal
+from appliance.cli import exits, numbers, settings, terminal
 from appliance.domain.errors import ApplianceError
 from appliance.wiring.supervisor import count
 
@@ -27,11 +27,14 @@ COMMANDS = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--group", help="the Auto Scaling group (default: fleet.group)")
-    parser.add_argument("--slots", type=int, help="encoders of one host (default: those of this one)")
-    parser.add_argument("--queue", help="the queue's name (default: that of queue.url)")
-    parser.add_argument("--policy-arn", default="POLICY-ARN", help="what `from-zero` answered, for its alarm")
-    parser.add_argument("--topic-arn", default="TOPIC-ARN", help="who is told when nobody publishes the backlog")
+    parser.add_argument("--group", metavar="NAME", help="the Auto Scaling group (default: fleet.group)")
+    parser.add_argument("--slots", type=numbers.amount, metavar="N", help="encoders of a host (default: of this one)")
+    parser.add_argument("--queue", metavar="NAME", help="the queue's name (default: that of queue.url)")
+    for name, about in (
+        ("POLICY-ARN", "what `from-zero` answered, for its alarm"),
+        ("TOPIC-ARN", "who is told when nobody publishes the backlog"),
+    ):
+        parser.add_argument(f"--{name.lower()}", default=name, metavar="ARN", help=about)
 
 
 def main(options: argparse.Namespace) -> int:

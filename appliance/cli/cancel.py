@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.cli import exits, settings, terminal
+from appliance.cli import exits, numbers, settings, terminal
 from appliance.cli.services import Services
 
 #: What Leases.cancel answers → what it means.
@@ -17,7 +17,7 @@ SENTENCES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", type=int, nargs="+", metavar="VIDEO", help="ids, as `list` shows them")
+    parser.add_argument("videos", type=numbers.video, nargs="+", metavar="VIDEO", help="ids, as `list` shows them")
 
 
 def main(options: argparse.Namespace) -> int:

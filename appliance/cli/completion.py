@@ -26,10 +26,11 @@ class Offered:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=WRITERS, help="for whom")
+    parser.add_argument("shell", choices=WRITERS, metavar="bash|zsh|fish", help="the shell that is to complete")
     parser.epilog = (
-        f"bash: `{PROGRAM} completion bash | sudo tee /etc/bash_completion.d/{PROGRAM}`. "
-        f"zsh: into a directory of $fpath as _{PROGRAM}. fish: ~/.config/fish/completions/{PROGRAM}.fish."
+        f"bash: {PROGRAM} completion bash | sudo tee /etc/bash_completion.d/{PROGRAM}\n"
+        f"zsh:  into a directory of $fpath as _{PROGRAM}\n"
+        f"fish: {PROGRAM} completion fish >~/.config/fish/completions/{PROGRAM}.fish"
     )
 
 

@@ -19,7 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=("show", "validate", "schema"),
-        help="print every setting with its origin; only look for mistakes; print the JSON schema for editors",
+        metavar="show|validate|schema",
+        help="every setting and where its value comes from; every mistake at once; the JSON Schema for editors",
     )
 
 

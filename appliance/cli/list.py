@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from appliance.cli import exits, settings, terminal
+from appliance.cli import exits, numbers, settings, terminal
 from appliance.cli.services import Services
 from appliance.domain.video import Status
 
@@ -17,7 +17,7 @@ COLUMNS = ("video>", "tenant>", "status", "try>", "began", "source", "about")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     known = [str(status) for status in Status]
-    parser.add_argument("--limit", type=_positive, default=20, metavar="N", help="at most so many (default: 20)")
+    parser.add_argument("--limit", type=numbers.amount, default=20, metavar="N", help="at most so many (default: 20)")
     parser.add_argument("--status", type=str.upper, choices=known, help="only videos of this status")
 
 
@@ -49,9 +49,3 @@ def _about(video: dict[str, Any]) -> str:
             return "its upload has not ended"
         case _:
             return f"last attempt {video['outcome']}" if video["outcome"] else "never begun"
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return int(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from appliance.cli import exits, settings, terminal
+from appliance.cli import exits, numbers, settings, terminal
 from appliance.cli.services import Services
 from appliance.domain.message import Message
 from appliance.domain.video import Status
@@ -19,7 +19,7 @@ INSTEAD = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("videos", type=int, nargs="+", metavar="VIDEO", help="ids, as `list` shows them")
+    parser.add_argument("videos", type=numbers.video, nargs="+", metavar="VIDEO", help="ids, as `list` shows them")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,14 +6,14 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from appliance.cli import exits, receipts, settings, terminal
+from appliance.cli import exits, numbers, receipts, settings, terminal
 from appliance.cli.follow import progress
 from appliance.cli.services import Services
 from appliance.domain.errors import ApplianceError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("video", type=int, metavar="VIDEO", help="an id, as `list` shows them")
+    parser.add_argument("video", type=numbers.video, metavar="VIDEO", help="an id, as `list` shows them")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from appliance.cli import exits, receipts, settings, terminal
+from appliance.cli import exits, numbers, receipts, settings, terminal
 from appliance.cli.bar import Bar
 from appliance.cli.follow import follow
 from appliance.cli.retry import put_back
@@ -25,11 +25,15 @@ SAFE_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", metavar="FILE|s3://KEY|VIDEO", help="a local file, a key of the source bucket, or the id of a row"
+        "what",
+        metavar="FILE|s3://KEY|VIDEO",
+        help="a file, a key of the source bucket, or the id of a row",
     )
-    parser.add_argument("--tenant", type=int, default=1, metavar="N", help="the tenant of a new row (default: 1)")
-    parser.add_argument("--priority", type=int, default=0, metavar="N", help="higher is sooner (default: 0)")
-    parser.add_argument("--wait", action="store_true", help="show progress; 0 for READY, 1 for FAILED")
+    parser.add_argument("--tenant", type=numbers.tenant, default=1, metavar="N", help="of a new row (default: 1)")
+    parser.add_argument(
+        "--priority", type=numbers.priority, default=0, metavar="N", help="higher is sooner (default: 0)"
+    )
+    parser.add_argument("--wait", action="store_true", help="show progress; status 0 for READY, 1 for FAILED")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
 OWN_TABLES = ("video_attempt", "video_plan", "video_chunk", "reconcile_tick")
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+#: boto3 makes a host's name of it.
+REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 #: What SQS allows for one long poll.
 MAX_WAIT_SECONDS = 20.0
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -96,6 +98,8 @@ def _addresses(config: Config) -> Iterator[Inconsistency]:
     for where, (address, beginnings) in addresses.items():
         if address and not address.startswith(beginnings):
             yield where, f"must begin with {' or '.join(beginnings)}"
+    if config.aws.region and not REGION.fullmatch(config.aws.region):
+        yield ("aws", "region"), "must be the name of a region, for example `eu-central-1`"
     if set("?#@'\"; ") & set(config.status_page.media_base_url):
         yield ("status_page", "media_base_url"), "must be a bare address: no password, no query, no signature, no space"
 

@@ -33,11 +33,30 @@ def test_common_options_may_stand_on_either_side_of_the_verb(arguments: list[str
     assert (options.verb, options.config, options.json) == ("list", Path("a.yaml"), True)
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["show"], ["show", "seven"], ["encode", "a.mp4"]])
-def test_a_command_line_that_cannot_be_read_is_status_2(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "69 a dependency does not answer"),
+        ("fly", "there is no verb fly; --help lists them"),
+        ("lits", "did you mean `list`?"),
+        ("show", "required: VIDEO"),
+        ("show seven", "'seven' is not the id of a video: a number, as `video-appliance list` shows it"),
+        ("cancel 0", "'0' is not the id of a video"),
+        ("retry 99999999999999999999", "is not the id of a video"),
+        ("submit a.mp4 --tenant x", "'x' is not the id of a tenant"),
+        ("submit a.mp4 --priority 9999999999", "is not a priority"),
+        ("list --limit 0", "'0' is not a number above 0"),
+        ("config", "required: show|validate|schema"),
+        ("encode a.mp4", "required: --out"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_status_2_and_says_why(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
+        main(arguments.split())
     assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_missing_configuration_is_status_78_and_says_which_file(tmp_path: Path) -> None:

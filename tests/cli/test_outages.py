@@ -15,6 +15,7 @@ import yaml
 from appliance.__main__ import VERBS
 from appliance.cli.services import PATIENCE_SECONDS, TRIES, Services
 from appliance.config import Aws, Config, Queue, Storage
+from appliance.local.aws import CREDENTIALS
 from appliance.local.port import free_ports
 from tests.hosts import World
 from tests.shell import Ran, appliance
@@ -142,6 +143,15 @@ def test_a_ring_that_nobody_hears_is_said_once_and_costs_nothing(world: World, s
     assert (ran.status, ran.last["rung"], world.row(ran.last["video_id"])["status"]) == (0, False, "UPLOADED")
     again = appliance("retry", 1, 3, "--config", settings)
     assert (again.status, again.out.count("Video "), again.err.count("→")) == (0, 2, 1)
+
+
+def test_without_an_account_the_cure_is_a_role(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    found = appliance("status", "--json", "--config", settings).last["dependencies"]
+    assert [name for name, answer in found.items() if "instance role" in answer["hint"]] == ["sqs", "s3"]
 
 
 def test_every_verb_was_tried() -> None:
