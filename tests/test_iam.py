@@ -249,3 +249,50 @@ def test_nothing_is_published_into_somebody_elses_namespace(account: Account) ->
 @pytest.mark.parametrize("action", ["s3:DeleteObject", "s3:PutObject"])
 def test_an_upload_is_never_written_or_deleted(account: Account, action: str) -> None:
     assert not allows(policy(account), Call("x", action, f"arn:aws:s3:::{account.uploads}/sources/lecture.mp4"))
+
+
+def called(account: Account, client: Any, operation: str) -> None:
+    """The adapter's call that makes this request, of an account that was asked everything already."""
+    made = {
+        "SetDesiredCapacity": lambda: ScalingGroup(client, account.group).want(2),
+        "SetInstanceProtection": lambda: ScalingGroup(client, account.group).protect(INSTANCE_ID, on=True),
+        "RecordLifecycleActionHeartbeat": lambda: ScalingGroup(client, account.group).wait_for("hook", INSTANCE_ID),
+        "CompleteLifecycleAction": lambda: ScalingGroup(client, account.group).complete("hook", INSTANCE_ID),
+        "DescribeAutoScalingGroups": lambda: ScalingGroup(client, account.group).look(),
+        "PutMetricData": lambda: CloudWatch(client, NAMESPACE).put({"BacklogCount": 1}),
+        "GetMetricData": lambda: CloudWatch(client, NAMESPACE).get("BacklogCount"),
+        "GetParameter": lambda: Parameter(client, "/video-appliance/x").age_seconds(),
+        "PutParameter": lambda: Parameter(client, "/video-appliance/x").put("zero"),
+        "DeleteParameter": lambda: Parameter(client, "/video-appliance/x").delete(),
+    }
+    made[operation]()
+
+
+def test_f30_whichever_action_of_the_fleet_is_taken_away_it_is_named_and_nothing_else_is_raised(
+    account: Account,
+) -> None:
+    statements = policy(account)
+    for number, statement in enumerate(statements):
+        for action in statement["Action"]:
+            service, _, operation = action.partition(":")
+            if service not in ("autoscaling", "cloudwatch", "ssm"):
+                continue
+            less = copy.deepcopy(statements)
+            less[number]["Action"].remove(action)
+            client = account.client(service)
+            _enforce(account, client, less)
+            with pytest.raises(Unavailable, match="AccessDenied") as caught:
+                called(account, client, operation)
+            assert (caught.value.dependency, action in caught.value.hint) == (service, True), caught.value.hint
+
+
+def _enforce(account: Account, client: Any, statements: list[dict[str, Any]]) -> None:
+    """The client's requests are refused as IAM does, by these statements."""
+    service = client.meta.service_model.service_name
+
+    def judge(params: dict[str, Any], model: Any, **_: Any) -> None:
+        for resource, context in account._resources(service, params):
+            if not allows(statements, Call(model.name, f"{service}:{model.name}", resource, context)):
+                raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no policy allows it"}}, model.name)
+
+    client.meta.events.register("provide-client-params", judge)
