@@ -74,7 +74,8 @@ def figures(
 
 
 def _busy(world: World) -> bool:
-    return len(world.query(RUNNING)) >= SLOTS
+    """Each slot encodes: one that delivers a chunk and encodes the next counts once."""
+    return len({chunk["worker"] for chunk in world.query(RUNNING)}) >= SLOTS
 
 
 def _spent_until_released(world: World, leaving: Host, patience: float) -> dict[tuple[int, str], float]:

@@ -19,13 +19,15 @@ import yaml
 from appliance import config as configuration
 from appliance.adapters.ffmpeg.sandbox import self_test
 from appliance.cli import check
-from appliance.cli.check import host, services
+from appliance.cli.check import fleet, host, services
 from appliance.cli.check.finding import DOWN, OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
 from appliance.config import Config
 from appliance.wiring import adapters
 from tests.hosts import World
+from tests.metadata import INSTANCE_ID, SPOT, SPOT_NOTICE, instance
 from tests.shell import appliance
+from tests.supervisor.test_fleet import make_group
 
 DEAD = "127.0.0.1:9"
 TIB = 1024**4
@@ -269,6 +271,8 @@ AWAY: list[tuple[str, dict[str, dict[str, Any]], str, str]] = [
     ("a bucket", {"storage": {"bucket": "nobody-made-it"}}, "s3", "storage.bucket"),
     ("sources", {"storage": {"source_bucket": "nobody-made-it"}}, "s3 sources", "storage.bucket"),
     ("cloudwatch", {"cloudwatch": {"enabled": True}, "aws": {"endpoint_url": f"http://{DEAD}"}}, "cloudwatch", "role"),
+    ("ec2", {"fleet": {"notices": True, "metadata_url": f"http://{DEAD}"}}, "ec2", "fleet.notices: false"),
+    ("a group", {"fleet": {"group": "nobody-made-it"}}, "autoscaling", "fleet.group"),
     ("a password", {"redis": {"url": "redis://:wrong@{redis}/0"}}, "redis", "redis.url"),
 ]
 
@@ -288,6 +292,20 @@ def test_what_does_not_answer_is_named_and_hides_nothing_else(
     assert (down.status, cure in down.cure) == (DOWN, True), down
     assert "wrong" not in down.sentence
     assert {"ffmpeg", "scratch", "size"} <= {finding.about for finding in found if finding.status == OK}
+
+
+def test_a_host_that_ec2_takes_away_and_a_group_that_may_choose_it_while_it_works_are_told(patient: Patient) -> None:
+    patient.set("fleet", group=make_group(patient.world.aws))
+    unprotected, group = fleet.group(Services(patient.config()))
+    assert (unprotected.status, "fleet.notices: true" in unprotected.cure) == (WARNING, True)
+    assert group.sentence.endswith("2 hosts wanted, 1 to 5; 0 protected")
+    with instance() as here:
+        patient.set("fleet", notices=True, metadata_url=here.url)
+        (stays,) = fleet.ec2(patient.config())
+        assert (stays.status, stays.sentence) == (OK, f"{INSTANCE_ID}, InService")
+        here.says[SPOT] = SPOT_NOTICE
+        assert [found.status for found in fleet.ec2(patient.config())] == [WARNING, OK]
+        assert [found.status for found in fleet.group(Services(patient.config()))] == [OK]
 
 
 def test_f41_a_port_that_somebody_else_holds_is_named_with_its_holder(patient: Patient) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from appliance.cli import exits, settings, terminal
-from appliance.cli.check import host, services
+from appliance.cli.check import fleet, host, services
 from appliance.cli.check.finding import DOWN, OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
 from appliance.config import Config
@@ -51,6 +51,8 @@ def examine(config: Config) -> list[Finding]:
         "sqs": lambda: services.sqs(asked),
         "s3": lambda: services.streams(asked),
         "s3 sources": lambda: services.sources(asked),
+        "ec2": lambda: fleet.ec2(config),
+        "autoscaling": lambda: fleet.group(asked),
         "cloudwatch": lambda: services.cloudwatch(asked),
     }
     with ThreadPoolExecutor(len(probes)) as threads:
