@@ -88,8 +88,13 @@ class S3:
                         raise
                 check()
 
-    def put_file(self, key: str, path: Path, *, content_type: str, cache_control: str) -> None:
-        """Upload in one PUT, or in parts when large; a part of an upload is never an object."""
+    def put_file(
+        self, key: str, path: Path, *, content_type: str, cache_control: str, sent: Callable[[int], None] | None = None
+    ) -> None:
+        """Upload in one PUT, or in parts when large; a part of an upload is never an object.
+
+        `sent` is told of bytes that went out, in parts only, from several threads.
+        """
         metadata = {"ContentType": content_type, "CacheControl": cache_control, "ChecksumAlgorithm": CHECKSUM}
         with self._answering(f"the upload of {key}"):
             if path.stat().st_size < MULTIPART_BYTES:
@@ -97,7 +102,7 @@ class S3:
                     self._client.put_object(Bucket=self.bucket, Key=key, Body=body, **metadata)
             else:
                 parts = TransferConfig(multipart_threshold=MULTIPART_BYTES, multipart_chunksize=PART_BYTES)
-                self._client.upload_file(str(path), self.bucket, key, ExtraArgs=metadata, Config=parts)
+                self._client.upload_file(str(path), self.bucket, key, ExtraArgs=metadata, Config=parts, Callback=sent)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str, cache_control: str, gzip: bool = False) -> None:
         """Upload these bytes; with `gzip` they lie compressed and say so (players undo it on the way)."""

@@ -9,17 +9,20 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from appliance.adapters.postgres.connection import AmbiguousCommit
 from appliance.cli import exits, numbers, receipts, settings, terminal
 from appliance.cli.bar import Bar
 from appliance.cli.follow import follow
 from appliance.cli.retry import put_back
 from appliance.cli.services import Services
-from appliance.domain.errors import ApplianceError, SourceRejected
+from appliance.domain.errors import ApplianceError, SourceRejected, Unavailable
 from appliance.domain.message import Message
 from appliance.domain.video import Status
 
 #: Uploads of this verb lie under keys of their own, whatever the file is called.
 UPLOADS = "uploads"
+SHOW = "`video-appliance show {}` says how far it is."
+GOES_ON = f"The video goes on: {SHOW}"
 SAFE_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
@@ -42,23 +45,26 @@ def main(options: argparse.Namespace) -> int:
     if options.what.isdigit() and not Path(options.what).exists():
         video_id, rung = int(options.what), _hand_in(services, int(options.what))
     else:
-        video_id, rung = submit(services, options.what, options.tenant, options.priority)
-    if options.wait:
-        return _wait(services, video_id, options)
-    if options.json:
+        with Bar(quiet=True) as bar:
+            video_id, rung = submit(services, options.what, bar, options.tenant, options.priority)
+    if not options.json:
+        terminal.say(f"Video {video_id} is in the queue.\n  → {SHOW.format(video_id)}")
+    elif not options.wait:
         terminal.emit({"video_id": video_id, "status": str(Status.UPLOADED), "rung": rung})
-    else:
-        terminal.say(f"Video {video_id} is in the queue.\n  → `video-appliance show {video_id}` says how far it is.")
-    return exits.DONE
+    return _wait(services, video_id, options) if options.wait else exits.DONE
 
 
-def submit(services: Services, what: str, tenant_id: int, priority: int = 0) -> tuple[int, bool]:
+def submit(services: Services, what: str, bar: Bar, tenant_id: int, priority: int = 0) -> tuple[int, bool]:
     """Upload `what`, or find it in the source bucket; make the row; ring. The new video's id, whether SQS rang."""
     uploaded = not what.startswith("s3://")
     services.reports.backlog()  # whether the database answers, before an upload that may take an hour and be in vain
-    key = _upload(services, Path(what)) if uploaded else _existing(services, what)
+    key = _upload(services, Path(what), bar) if uploaded else _existing(services, what)
     try:
         video_id = services.leases.submit(key, tenant_id, priority)
+    except AmbiguousCommit as lost:  # the row may be there, and would want its source
+        raise Unavailable(
+            lost.dependency, lost.sentence, hint="`video-appliance list` says whether it is in."
+        ) from lost
     except ApplianceError:
         if uploaded:
             services.sources.delete([key])
@@ -78,7 +84,7 @@ def _hand_in(services: Services, video_id: int) -> bool:
     return bool(put["rung"])
 
 
-def _upload(services: Services, file: Path) -> str:
+def _upload(services: Services, file: Path, bar: Bar) -> str:
     if not file.is_file():
         raise SourceRejected(
             f"There is no file {file}.", code="source_missing", hint="A key in S3 is written s3://KEY."
@@ -87,7 +93,13 @@ def _upload(services: Services, file: Path) -> str:
     key = f"{UPLOADS}/{uuid.uuid4()}{suffix if SAFE_SUFFIX.fullmatch(suffix) else ''}"
     content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     services.sources.ping()
-    services.uploads.put_file(key, file, content_type=content_type, cache_control="private")
+    whole_bytes, done = file.stat().st_size, []
+
+    def sent(more_bytes: int) -> None:
+        done.append(more_bytes)
+        bar.show(100 * sum(done) / whole_bytes, "upload")
+
+    services.uploads.put_file(key, file, content_type=content_type, cache_control="private", sent=sent)
     return key
 
 
@@ -102,7 +114,12 @@ def _existing(services: Services, address: str) -> str:
 
 def _wait(services: Services, video_id: int, options: argparse.Namespace) -> int:
     with Bar(quiet=options.json) as bar:
-        found = follow(services, video_id, bar)
+        try:
+            found = follow(services, video_id, bar)
+        except Unavailable as error:
+            raise Unavailable(
+                error.dependency, error.sentence, hint=f"{error.hint} {GOES_ON.format(video_id)}"
+            ) from error
     if options.json:
         terminal.emit({**found, "progress": None})
     elif found["status"] == Status.READY:

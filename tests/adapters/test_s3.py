@@ -68,7 +68,9 @@ def test_a_large_file_goes_in_parts(s3, client, bucket, tmp_path, monkeypatch):
     monkeypatch.setattr(s3_adapter, "PART_BYTES", 5 * s3_adapter.MIB)
     path = tmp_path / "large.m4s"
     path.write_bytes(os.urandom(7 * s3_adapter.MIB))
-    s3.put_file("large.m4s", path, **TYPE)
+    sent = []
+    s3.put_file("large.m4s", path, **TYPE, sent=sent.append)
+    assert (sum(sent), len(sent) > 1) == (7 * s3_adapter.MIB, True)
     found = client.head_object(Bucket=bucket, Key="large.m4s")
     assert found["ETag"].strip('"').endswith("-2")
     assert found["ContentType"] == "video/mp4"

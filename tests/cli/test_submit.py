@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.adapters.postgres.connection import AmbiguousCommit
+from appliance.adapters.postgres.leases import Leases
 from appliance.adapters.redis import Telemetry
 from appliance.cli.shapes import Progress
 from appliance.domain.video import Lease, Worker
@@ -110,6 +112,25 @@ def test_wait_ends_with_the_video(world: World, settings: Path, file: Path, stat
         out, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == exit_status
     assert out.splitlines()[-1].endswith({"READY": "hls/m.m3u8", "FAILED": "It is torn."}[status])
+
+
+def test_a_wait_that_loses_the_database_says_that_the_video_goes_on(world: World, settings: Path, file: Path) -> None:
+    world.query("ALTER TABLE video_attempt RENAME TO elsewhere")
+    ran = appliance("submit", file, "--wait", "--config", settings)
+    assert (ran.status, "The video goes on: `video-appliance show 1`" in ran.err) == (69, True)
+    assert "Video 1 is in the queue." in ran.out
+
+
+def test_a_row_that_may_have_been_made_keeps_its_upload(
+    world: World, settings: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> int:
+        raise AmbiguousCommit("postgres", "The connection was lost during `submit`.")
+
+    monkeypatch.setattr(Leases, "submit", lost)
+    ran = appliance("submit", file, "--config", settings)
+    assert (ran.status, "`video-appliance list`" in ran.err) == (69, True)
+    assert len(world.objects("uploads/")) == 1
 
 
 def test_show_tells_row_attempts_and_live_progress(world: World, settings: Path, file: Path) -> None:

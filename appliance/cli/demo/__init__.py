@@ -138,7 +138,7 @@ def _encode(services: Services, service: Service, directory: Path, options: argp
     with Bar(quiet=options.json) as bar:
         file = options.file or _sample(directory, bar)
         timed("sample")
-        video_id, _ = submit(services, str(file), TENANT)
+        video_id, _ = submit(services, str(file), bar, TENANT)
         timed("submit")
         found = follow(services, video_id, bar, service.check)
         timed("encode")
