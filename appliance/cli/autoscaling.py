@@ -11,7 +11,7 @@ from typing import Any
 import appliance
 from appliance.cli import exits, numbers, settings, terminal
 from appliance.domain.errors import ApplianceError
-from appliance.wiring.supervisor import count
+from appliance.wiring.host import encoders
 
 #: In a checkout and in an installed release alike.
 TEMPLATES = Path(appliance.__file__).parents[1] / "config" / "autoscaling"
@@ -47,7 +47,7 @@ def main(options: argparse.Namespace) -> int:
         "GROUP": group,
         "QUEUE": options.queue or config.queue.url.rpartition("/")[2] or "QUEUE",
         "NAMESPACE": config.cloudwatch.namespace,
-        "SLOTS": float(options.slots or count(config)[0]),
+        "SLOTS": float(options.slots or encoders(config)[0]),
         "POLICY-ARN": options.policy_arn,
         "TOPIC-ARN": options.topic_arn,
     }

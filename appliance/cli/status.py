@@ -13,7 +13,7 @@ from appliance.cli import exits, settings, supervisor, terminal
 from appliance.cli.services import Services
 from appliance.domain import fleet
 from appliance.domain.errors import Unavailable
-from appliance.wiring.supervisor import count
+from appliance.wiring.host import encoders
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def _beside(services: Services, dependencies: dict[str, Any]) -> dict[str, dict[
         oldest_due_seconds=backlog["oldest_due_seconds"] if backlog else None,
         failures=failures or 0,
         **(depth or {"visible": 0, "inflight": 0}),
-        slots_per_host=count(services.config)[0],
+        slots_per_host=encoders(services.config)[0],
     )
     unknown = {name for name in fleet.METRICS if not (depth if name in fleet.OF_THE_QUEUE else failures is not None)}
     return {

@@ -56,6 +56,8 @@ class Packaging:
     chunk_seconds: float = 60.0
     #: One picture of the storyboard this often; 0: none.
     sprite_seconds: float = 10.0
+    #: Where this many chunks are encoded at a time whatever waits besides, a short video is cut into as many.
+    side_by_side: int = 1
 
 
 @dataclass(frozen=True)
@@ -389,8 +391,8 @@ def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, pack
     if audio:
         chunks.append(Chunk(AUDIO_CHUNK, 0, grid.segments, 0, grid.frames, Mode.SOUND))
     if video:
-        per_chunk = max(1, round(packaging.chunk_seconds / packaging.segment_seconds))
-        step = per_chunk if video.seekable else grid.segments
+        at_most = min(packaging.chunk_seconds / packaging.segment_seconds, grid.segments / packaging.side_by_side)
+        step = max(1, round(at_most)) if video.seekable else grid.segments
         for number, first in enumerate(range(0, grid.segments, step), start=1):
             last = min(first + step, grid.segments)
             start = grid.boundary(first)

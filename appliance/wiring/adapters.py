@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance.adapters import aws
-from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.postgres.chunks import Chunks
 from appliance.adapters.postgres.connection import Database
 from appliance.adapters.postgres.leases import Leases
@@ -92,18 +91,6 @@ def secrets(config: Config) -> set[str]:
     """Every secret that this process knows, so that no line of its log holds one. Raises ConfigError."""
     held = {os.environ.get(name, "") for name in SECRET_VARIABLES}
     return held | secrets_of(config.database.read_dsn()) | secrets_of(config.redis.read_url())
-
-
-def cage(config: Config) -> Cage:
-    """What every ffmpeg and ffprobe runs in."""
-    settings = config.sandbox
-    return Cage(
-        landlock=settings.landlock,
-        seccomp=settings.seccomp,
-        required=settings.required,
-        readable=settings.readable,
-        file_bytes=settings.file_bytes,
-    )
 
 
 def aws_client(config: Config, service: str, *, tries: int = aws.TRIES) -> Any:

@@ -17,7 +17,7 @@ from appliance.encoder.chunk import Rules
 from appliance.encoder.pipeline import Fetched, Pipeline
 from appliance.encoder.ports import ChunkStore, Job, Storage
 from appliance.encoder.workshop import Workshop
-from appliance.wiring import adapters
+from appliance.wiring.cage import cage
 
 
 def workshop(config: Config, tools: Tools, storage: Storage, chunks: ChunkStore) -> Workshop:
@@ -29,6 +29,7 @@ def pipeline(
     config: Config,
     workshop: Workshop,
     *,
+    side_by_side: int = 1,
     gzip_playlists: bool,
     fetch: Callable[[Job, Path], Fetched],
     workspace: Callable[[Lease], AbstractContextManager[Path]],
@@ -46,7 +47,9 @@ def pipeline(
             encode.close_gaps_seconds,
         ),
         steps=encode.ladder,
-        packaging=Packaging(encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds),
+        packaging=Packaging(
+            encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds, side_by_side
+        ),
         loudness=Loudness(encode.loudness_lufs, encode.true_peak_db) if encode.loudness else None,
         gzip_playlists=gzip_playlists,
         fetch=fetch,
@@ -66,5 +69,5 @@ def rules(config: Config) -> Rules:
         stall_seconds=ffmpeg.stall_seconds,
         deadline_factor=ffmpeg.deadline_factor,
         min_deadline_seconds=ffmpeg.min_deadline_seconds,
-        cage=adapters.cage(config),
+        cage=cage(config),
     )

@@ -18,11 +18,17 @@ from appliance.adapters.ffmpeg import commands, tools
 from appliance.config import Config
 from appliance.domain.errors import ApplianceError, ConfigError, SourceRejected
 from appliance.domain.layout import Layout
+from appliance.domain.plan import Plan
 from appliance.domain.receipt import Receipt
 from appliance.domain.video import Lease, Worker
-from appliance.encoder.local import ChunkTable, LocalJob, Progress
+from appliance.encoder.local import ChunkTable, Colleagues, LocalJob, LocalTask, Progress
 from appliance.encoder.pipeline import Fetched, Pipeline
+from appliance.encoder.workshop import Hands
 from appliance.wiring import engine
+from appliance.wiring.host import encoders
+
+#: Below the tree's root.
+MEDIA = "media"
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,9 @@ def encode_file(config: Config, file: Path, out: Path, progress: Progress) -> En
     with scratch as directory:
         tree, work = Path(directory, "tree"), Path(directory, "work")
         try:
-            published = _pipeline(config, file, tree, work)(job)
+            with _pipeline(config, file, tree, work) as (pipeline, colleagues):
+                published = pipeline(job)
+            job.receipt = colleagues.receipt(job.receipt)
         except ApplianceError as error:
             return _result(job, started, outcome="FAILED", error_code=error.code, error_reason=error.sentence)
         _move(tree, out)
@@ -96,8 +104,12 @@ def _lease(file: Path) -> Lease:
     return Lease(1, None, str(file), uuid.uuid4(), 1, Worker(os.uname().nodename, "encode"))
 
 
-def _pipeline(config: Config, file: Path, tree: Path, work: Path) -> Pipeline:
-    found = tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe)
+@contextmanager
+def _pipeline(config: Config, file: Path, tree: Path, work: Path) -> Iterator[tuple[Pipeline, Colleagues]]:
+    """With as many chunks at a time as this machine would have encoders."""
+    count, _ = encoders(config)
+    table = ChunkTable()
+    workshop = engine.workshop(config, tools.find(config.ffmpeg.ffmpeg, config.ffmpeg.ffprobe), Directory(tree), table)
 
     def fetch(job: object, directory: Path) -> Fetched:
         del job
@@ -113,14 +125,26 @@ def _pipeline(config: Config, file: Path, tree: Path, work: Path) -> Pipeline:
         work.mkdir()
         yield work
 
-    return engine.pipeline(
-        config,
-        engine.workshop(config, found, Directory(tree), ChunkTable()),
-        gzip_playlists=False,
-        fetch=fetch,
-        workspace=workspace,
-        layout=lambda *_: Layout(media="media", playlists=""),
-    )
+    def hands(task: LocalTask, plan: Plan, room: Path) -> Hands:
+        room.mkdir()
+        _link(work / commands.SOURCE, room / commands.SOURCE)
+        return Hands(workshop, task, plan, MEDIA, room, outcome="assisted")
+
+    colleagues = Colleagues([work.with_name(f"work-{number}") for number in range(1, count)], hands)
+    table.adopted = colleagues.begin
+    try:
+        pipeline = engine.pipeline(
+            config,
+            workshop,
+            side_by_side=count,
+            gzip_playlists=False,
+            fetch=fetch,
+            workspace=workspace,
+            layout=lambda *_: Layout(media=MEDIA, playlists=""),
+        )
+        yield pipeline, colleagues
+    finally:
+        colleagues.end()
 
 
 def _link(file: Path, target: Path) -> None:

@@ -29,7 +29,7 @@ from appliance.config import Config, load, validate_for_run
 from appliance.domain.secrets import without_secrets
 from appliance.supervisor.abandon import Abandoner
 from appliance.supervisor.board import Board
-from appliance.supervisor.capacity import encoders, look, scratch
+from appliance.supervisor.capacity import scratch
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.fleet import Director, Member
 from appliance.supervisor.fork import Entry, spawner, start_fork_server
@@ -48,6 +48,8 @@ from appliance.supervisor.web.server import Pages, Web
 from appliance.supervisor.web.shape import media_origin, page
 from appliance.supervisor.web.textfile import TextFile
 from appliance.wiring import adapters
+from appliance.wiring.cage import cage
+from appliance.wiring.host import encoders
 from appliance.wiring.memory import one_heap
 
 #: Imported once by the fork server, so that each child is forked with everything loaded.
@@ -70,7 +72,7 @@ def run(config: Config) -> int:
 
 def tried(config: Config) -> dict[str, bool]:
     """The layers of ffmpeg's cage that hold on this host, said once. Raises ConfigError when they must and do not."""
-    layers = self_test(adapters.cage(config))
+    layers = self_test(cage(config))
     missing = [name for name, holds in layers.items() if not holds]
     if missing:
         hint = "ffmpeg runs with fewer walls around it. A kernel with Landlock and seccomp has them all."
@@ -106,7 +108,7 @@ def build(
         Fitting(
             read=lambda: _read_again(config.path),
             spawner=lambda changed: spawner(changed, entry),
-            count=count,
+            count=encoders,
             set_log_level=lambda level: log.configure(level, secrets=adapters.secrets(config)),
             answer=Answer(runtime_directory(config, environment)),
         ),
@@ -119,18 +121,6 @@ def build(
         metrics=metrics,
         notify=Notify(environment),
         clock=clock,
-    )
-
-
-def count(config: Config) -> tuple[int, str]:
-    """How many encoders, and why."""
-    wanted = config.pool.encoders
-    if isinstance(wanted, int):
-        return wanted, f"{wanted} encoders: pool.encoders says so"
-    return encoders(
-        look(),
-        cores_per_encoder=config.pool.cores_per_encoder,
-        memory_per_encoder_bytes=config.pool.memory_per_encoder_bytes,
     )
 
 

@@ -1,9 +1,9 @@
 """`bench encode`: CPU and wall time of `video-appliance encode` beside the shapes of its peers, in turn.
 
 Camera: a real recording, moving and with the noise of a sensor, at 1920x1080. Ours is everything that the verb does
-(loudness, storyboard, poster, playlists, proof); the others only encode. `cascade` is tried with one x264 thread a rung
-and with x264's own choice: the better of the two counts. Shaka Streamer gets our rungs at the rates that ours came to;
-its preset for files is its own, so both VMAFs stand beside it.
+(loudness, storyboard, poster, playlists, proof), with a chunk on each core; the others only encode. `cascade` is tried
+with one x264 thread a rung and with x264's own choice: the better of the two counts. Shaka Streamer gets our rungs at
+the rates that ours came to; its preset for files is its own, so both VMAFs stand beside it.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def recording(name: str) -> Path:
 
 
 def camera(directory: Path, seconds: float, size: tuple[int, int], *, start: float = 0) -> Path:
-    """As a camera would have taken it. Raises Missing."""
+    """As a camera would have taken it, a key frame every second. Raises Missing."""
     source = recording(CAMERA)
     graph = f"fps={RATE},scale={size[0]}:{size[1]}:flags=lanczos,setsar=1,noise=alls=6:allf=t,format=yuv420p"
     made = directory / f"camera-{start:g}.mp4"
     ffmpeg(
         *("-stream_loop", "-1", "-ss", f"{start:g}", "-i", str(source), "-t", f"{seconds:g}", "-vf", graph),
-        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-c:a", "aac", str(made)),
+        *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-g", str(RATE), "-c:a", "aac", str(made)),
     )
     return made
 
@@ -180,7 +180,7 @@ def figures(directory: Path, *, seconds: float, size: tuple[int, int], rounds: i
 
 def main() -> int:
     made = parser("encode", __doc__, rounds=3)
-    made.add_argument("--seconds", type=float, default=40.0, help="length of the recording")
+    made.add_argument("--seconds", type=float, default=80.0, help="length of the recording")
     options = made.parse_args()
     small: dict[str, Any] = {"seconds": 3.0, "size": (640, 360), "rounds": 1}
     usual: dict[str, Any] = {"seconds": options.seconds, "size": (1920, 1080), "rounds": options.rounds}

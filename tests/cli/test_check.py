@@ -23,7 +23,7 @@ from appliance.cli.check import fleet, host, services
 from appliance.cli.check.finding import DOWN, OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
 from appliance.config import Config
-from appliance.wiring import adapters
+from appliance.wiring.cage import cage
 from tests.hosts import World
 from tests.metadata import INSTANCE_ID, SPOT, SPOT_NOTICE, instance
 from tests.shell import appliance
@@ -81,7 +81,7 @@ def wrong(found: list[Finding]) -> list[Finding]:
 
 def test_a_healthy_host_has_nothing_but_ok(patient: Patient) -> None:
     config = patient.config()
-    if not all(self_test(adapters.cage(config)).values()):
+    if not all(self_test(cage(config)).values()):
         pytest.skip("this kernel has not every layer of the cage")
     found = check.examine(config)
     assert wrong(found) == []

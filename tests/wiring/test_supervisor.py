@@ -21,7 +21,8 @@ import yaml
 
 from appliance.config import Config, Pool, load
 from appliance.domain.errors import ConfigError
-from appliance.wiring.supervisor import count, rules, run, runtime_directory
+from appliance.wiring.host import encoders
+from appliance.wiring.supervisor import rules, run, runtime_directory
 from tests.supervisor.rows import Rows, closing
 from tests.supervisor.stage import alive, until
 from tests.supervisor.test_fleet import make_group
@@ -235,8 +236,8 @@ def test_f40_a_configuration_that_cannot_run_is_refused_before_anything_starts()
 
 
 def test_auto_counts_and_a_number_is_a_number():
-    assert count(Config(pool=Pool(encoders=3))) == (3, "3 encoders: pool.encoders says so")
-    found, why = count(Config())
+    assert encoders(Config(pool=Pool(encoders=3))) == (3, "3 encoders: pool.encoders says so")
+    found, why = encoders(Config())
     assert found >= 1
     assert why.startswith(f"{found} encoders: ")
 

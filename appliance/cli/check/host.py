@@ -17,7 +17,7 @@ from appliance.config import Config
 from appliance.domain.secrets import secrets_of
 from appliance.supervisor.capacity import encoders, look
 from appliance.supervisor.web.holder import holder, listening
-from appliance.wiring import adapters
+from appliance.wiring.cage import cage
 
 GIB = 1024**3
 #: Our own supervisor answers in milliseconds.
@@ -45,7 +45,7 @@ def ffmpeg(config: Config) -> Iterator[Finding]:
 
 def sandbox(config: Config) -> Iterator[Finding]:
     """A caged process really tries to read, to write and to connect where it must not."""
-    layers = self_test(adapters.cage(config))
+    layers = self_test(cage(config))
     missing = [name for name, holds in layers.items() if not holds]
     if not missing:
         yield Finding("sandbox", OK, f"{', '.join(layers)} hold")

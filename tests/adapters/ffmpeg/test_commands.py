@@ -38,7 +38,8 @@ def test_a_video_chunk(plan: Plan) -> None:
     )
     assert command == shlex.split(
         f"ffmpeg -hide_banner -nostdin -y -v verbose -max_error_rate 1 -nostats -progress pipe:1 {GUARDS} -copyts"
-        " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -reinit_filter 0 -i file:source -filter_complex"
+        " -noaccurate_seek -seek_timestamp 1 -ss 60.026633 -reinit_filter 0 -threads 1"
+        " -i file:source -filter_complex_threads 1 -filter_complex"
         " '[0:0]scale=1280:720:force_original_aspect_ratio=decrease,pad=1280:720:-1:-1:eval=frame,"
         "settb=1/720000,setpts=PTS-(43240197),fps=fps=30000/1001:start_time=0:round=near,"
         "tpad=stop=-1:stop_mode=clone,trim=start_frame=0:end_frame=1816,"
