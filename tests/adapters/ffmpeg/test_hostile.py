@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 import subprocess
 import zlib
@@ -115,14 +116,20 @@ def test_f46_a_picture_of_256_million_pixels_is_refused_before_it_is_decoded(yar
     with pytest.raises(SourceRejected) as caught:
         yard.probe("caged")
     assert caught.value.code in ("too_large", "corrupt", "unsupported", "not_media")
-    assert max(ended.peak_memory_bytes for ended in yard.spent) < 128 * MIB
+    assert _most(yard) < 128 * MIB
 
 
 def test_f46_where_the_operator_allows_such_pictures_memory_is_bounded_all_the_same(yard: Yard, tmp_path: Path) -> None:
     yard.upload(_bomb(tmp_path))
     with pytest.raises(ApplianceError):
         yard.probe("caged", max_pixels=1 << 30, memory_bytes=256 * MIB)
-    assert max(ended.peak_memory_bytes for ended in yard.spent) < 256 * MIB
+    assert _most(yard) < 256 * MIB
+
+
+def _most(yard: Yard) -> int:
+    """Bytes of memory, beyond those of this process: Linux counts what a program was forked from as its own peak."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return max(ended.peak_memory_bytes for ended in yard.spent) - own
 
 
 @pytest.mark.parametrize("cage", CAGES)
