@@ -34,6 +34,9 @@ class Instance(ThreadingHTTPServer):
         #: Action → (HTTP status, error code, words) instead of an answer.
         self.refuses: dict[str, tuple[int, str, str]] = {}
 
+    def handle_error(self, *_: object) -> None:
+        """A client that did not wait for its answer asks again."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"

@@ -17,7 +17,7 @@ DEPENDENCY = "ec2"
 #: A token lives for six hours at most; a 401 asks for the next one sooner.
 TOKEN_LIFE_SECONDS = 21_600
 #: It is on this machine: what does not answer in this time is not there. Each step of a request has as long.
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
 #: Its answers are a line long.
 ANSWER_BYTES = 1 << 16
 DATA = "/latest/meta-data"

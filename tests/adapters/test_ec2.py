@@ -18,8 +18,13 @@ def ec2() -> Iterator[Instance]:
         yield ec2
 
 
+def asked(ec2: Instance) -> Metadata:
+    """With more patience than the service has: this machine may be busy."""
+    return Metadata(ec2.url, timeout_seconds=20.0)
+
+
 def test_a_host_learns_its_name_and_that_it_stays(ec2: Instance) -> None:
-    metadata = Metadata(ec2.url)
+    metadata = asked(ec2)
     assert metadata.instance_id() == INSTANCE_ID
     assert metadata.look() == Seen(target_state="InService")
     assert ec2.asked == ["instance-id", SPOT, REBALANCE, STATE]
@@ -28,17 +33,17 @@ def test_a_host_learns_its_name_and_that_it_stays(ec2: Instance) -> None:
 
 def test_f39_every_notice_is_read(ec2: Instance) -> None:
     ec2.says |= {SPOT: SPOT_NOTICE, REBALANCE: '{"noticeTime": "2026-11-25T10:00:00Z"}', STATE: "Terminated\n"}
-    seen = Metadata(ec2.url).look()
+    seen = asked(ec2).look()
     assert seen == Seen("terminate", "2026-11-25T10:02:00Z", "2026-11-25T10:00:00Z", "Terminated")
 
 
 def test_outside_of_a_group_there_is_no_state(ec2: Instance) -> None:
     del ec2.says[STATE]
-    assert Metadata(ec2.url).look() == Seen()
+    assert asked(ec2).look() == Seen()
 
 
 def test_a_token_that_has_ended_is_made_anew(ec2: Instance) -> None:
-    metadata = Metadata(ec2.url)
+    metadata = asked(ec2)
     metadata.look()
     ec2.tokens.clear()
     assert metadata.look() == Seen(target_state="InService")
@@ -52,7 +57,7 @@ def test_tokens_that_are_never_taken_are_not_asked_for_again_and_again(ec2: Inst
 
     ec2.tokens = Deaf()
     with pytest.raises(Unavailable, match="401"):
-        Metadata(ec2.url).look()
+        asked(ec2).look()
     assert ec2.tokens_made == 2
 
 
@@ -69,15 +74,15 @@ def test_f30_nobody_there_is_said_with_what_to_do_and_nothing_is_guessed() -> No
 def test_f30_something_unreadable_is_no_notice(ec2: Instance, path: str, text: str) -> None:
     ec2.says[path] = text
     with pytest.raises(Unavailable, match="unreadable"):
-        Metadata(ec2.url).look()
+        asked(ec2).look()
 
 
 def test_f30_what_has_no_instance_id_is_not_ec2(ec2: Instance) -> None:
     ec2.says["instance-id"] = "<html>Welcome</html>"
     with pytest.raises(Unavailable, match="no instance-id"):
-        Metadata(ec2.url).instance_id()
+        asked(ec2).instance_id()
 
 
 def test_a_proxy_of_the_environment_is_not_asked(ec2: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert Metadata(ec2.url).instance_id() == INSTANCE_ID
+    assert asked(ec2).instance_id() == INSTANCE_ID

@@ -74,8 +74,9 @@ def figures(
 
 
 def _busy(world: World) -> bool:
-    """Each slot encodes: one that delivers a chunk and encodes the next counts once."""
-    return len({chunk["worker"] for chunk in world.query(RUNNING)}) >= SLOTS
+    """Each slot encodes pictures: the sound is the chunk before them, subtitles the one behind."""
+    pictures = {chunk["number"]: chunk["worker"] for chunk in world.query(RUNNING) if 0 < chunk["number"] <= SLOTS}
+    return len(pictures) == len(set(pictures.values())) == SLOTS
 
 
 def _spent_until_released(world: World, leaving: Host, patience: float) -> dict[tuple[int, str], float]:

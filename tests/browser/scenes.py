@@ -12,6 +12,7 @@ from typing import Any
 
 from appliance.adapters.postgres.reports import AtWork
 from appliance.domain.errors import Unavailable
+from appliance.domain.notice import Seen, notice
 from appliance.supervisor.board import Board, SlotView
 from appliance.supervisor.dependencies import Dependencies
 from appliance.supervisor.history import History, Sample
@@ -186,7 +187,10 @@ def busy_scene() -> Scene:
 
 
 def draining_scene() -> Scene:
+    """EC2 takes the host away."""
     scene = busy_scene()
+    scene.board.notice = notice(Seen("terminate", "2026-11-25T10:02:00Z"), drain_on_rebalance=False)
+    scene.board.protected = True
     leaving = {"state": "draining", "since_seconds": 21.0, "leaves_in_seconds": 69.0}
     stopped = SlotView(3, "stopped", None, 20.0, 0, None, None, "", None, None)
     working = [SlotView(**{**vars(slot), **leaving}) for slot in scene.board.slots[:3]]

@@ -111,7 +111,11 @@ def test_no_file_name_and_no_title_is_shown(report):
         (
             "draining",
             "draining · 3/4 busy · 7 waiting · enc-1",
-            ["draining: the supervisor is leaving", "may take 69 s more", "under way: no new work is taken"],
+            [
+                "draining: EC2 takes this spot instance away",
+                "may take 69 s more",
+                "under way: no new work is taken",
+            ],
         ),
         (
             "broken",

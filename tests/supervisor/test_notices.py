@@ -125,7 +125,12 @@ def test_f30_a_metadata_service_that_goes_away_is_said_once_and_what_was_known_s
     with structlog.testing.capture_logs() as logged:
         with instance() as ec2:
             ec2.says[STATE] = "Terminated"
-            asked = Notices(Metadata(ec2.url), drain_on_rebalance=False, board=board, dependencies=theatre.dependencies)
+            asked = Notices(
+                Metadata(ec2.url, timeout_seconds=20.0),
+                drain_on_rebalance=False,
+                board=board,
+                dependencies=theatre.dependencies,
+            )
             asked.ask()
         for _ in range(3):
             asked.ask()
