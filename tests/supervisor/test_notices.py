@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from uuid import uuid4
@@ -11,10 +12,13 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from appliance.adapters import aws as factory
+from appliance.adapters.autoscaling import ScalingGroup
 from appliance.adapters.ec2 import Metadata
 from appliance.config import Config
 from appliance.domain.notice import SPOT_SECONDS, Kind
-from appliance.supervisor import notices
+from appliance.supervisor import fleet, notices
+from appliance.supervisor.fleet import Member
 from appliance.supervisor.notices import Notices
 from appliance.supervisor.pool import State
 from tests.metadata import INSTANCE_ID, REBALANCE, SPOT, SPOT_NOTICE, STATE, Instance, instance
@@ -173,3 +177,23 @@ def test_an_encoder_that_dies_while_the_host_is_handed_over_is_not_replaced(ec2,
     assert theatre.play(story) == 0
     assert theatre.recorder.calls == [("abandon", token)]
     assert State.STARTING not in theatre.states()
+
+
+def test_f39_a_host_that_its_group_ends_hands_over_while_the_hook_waits_for_it(ec2, tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "TURN_SECONDS", 0.02)
+    held = partial(children.hold, token=uuid4())
+    theatre = theatre_on(ec2, tmp_path, held, with_pool(encoders=1, drain_seconds=0.5))
+    client = factory.client("autoscaling", region="eu-west-1", endpoint_url=ec2.url, tries=1)
+    beside = {"board": theatre.board, "dependencies": theatre.dependencies}
+    theatre.services.append(Member(ScalingGroup(client, "encoders"), hook="drain", clock=time.monotonic, **beside))
+
+    def story() -> None:
+        until(lambda: "SetInstanceProtection" in ec2.actions())
+        ec2.says[STATE] = "Terminated"
+        until(lambda: "CompleteLifecycleAction" in ec2.actions())
+        assert theatre.metrics.value("jobs", "released") == 1
+        tell(signal.SIGTERM)
+
+    assert theatre.play(story) == 0
+    told = ["SetInstanceProtection", "RecordLifecycleActionHeartbeat", "CompleteLifecycleAction"]
+    assert ec2.actions() == told, "and nothing of protection at the end"
