@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import signal
 import subprocess
@@ -93,7 +92,7 @@ def test_the_sample_is_ready_plays_everywhere_and_ctrl_c_leaves_only_the_stream(
         assert [*misfits(told, PRINTED["demo"])] == []
         assert [*told["seconds"]] == ["stack", "sample", "submit", "claim", "encode", "copy"]
         assert urllib.request.urlopen(told["status_page"], timeout=10).status == 200
-        verb = [*shlex.split(told["command"]), "list", "--status", "READY", "--json"]
+        verb = [told["command"], "list", "--status", "READY", "--json"]
         found = subprocess.run(verb, check=True, capture_output=True, text=True, cwd=tmp_path, env={})
         assert json.loads(found.stdout)["hls_path"] == told["hls_path"]
         assert b"<video" in urllib.request.urlopen(told["player"], timeout=10).read()

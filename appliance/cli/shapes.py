@@ -312,7 +312,7 @@ class Demonstrated(TypedDict):
     #: This and the next two only with --keep.
     status_page: NotRequired[str]
     player: NotRequired[str]
-    #: What a shell says before a verb, to look at this very appliance.
+    #: A program that runs any verb on this very appliance.
     command: NotRequired[str]
     hls_path: str
     rungs: list[str] | None

@@ -192,7 +192,7 @@ def _keep(service: Service, ended: Ended, options: argparse.Namespace, **address
     """Until Ctrl-C, or until the supervisor ends by itself (which is an error)."""
     _tell_end(ended, options, **addresses)
     if not options.json:
-        terminal.say("Running until Ctrl-C. In another terminal: the command, then status, top, list, submit FILE, …")
+        terminal.say("Running until Ctrl-C. In another terminal: the command with status, top, list, submit FILE, …")
     pause = threading.Event()
     try:
         while not pause.wait(KEEP_LOOK_SECONDS):
@@ -202,10 +202,13 @@ def _keep(service: Service, ended: Ended, options: argparse.Namespace, **address
 
 
 def _command(config: Path) -> str:
-    """What another shell says before a verb, to look at this very appliance."""
+    """A program beside the configuration that runs any verb on this very appliance, from any shell."""
     settings = {**CREDENTIALS, "VIDEO_APPLIANCE_CONFIG": config, "PYTHONPATH": Path(appliance.__file__).parents[1]}
     pairs = (f"{name}={value}" for name, value in settings.items())
-    return shlex.join(["env", *pairs, sys.executable, "-m", "appliance"])
+    program = config.with_name("video-appliance")
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(["env", *pairs, sys.executable, "-m", "appliance"])} "$@"\n')
+    program.chmod(0o700)
+    return str(program)
 
 
 def _page(port: int) -> str:
