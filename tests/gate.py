@@ -69,7 +69,7 @@ class Gate:
 
         self._server = Server((LOOPBACK, 0), Door)
         self.endpoint_url = f"http://{LOOPBACK}:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -54,7 +54,7 @@ USUAL_LINES, LONGEST_LINES = 29, 60
 LONGEST_FILE_LINES = 400
 #: Lines of code, without blanks, comments and docstrings. A new room (DASH, verify, the cage, helping) may raise it,
 #: nothing else (the next: host, command line, fleet). Before adding, look for what means it already.
-PACKAGE_LINES = 14_500
+PACKAGE_LINES = 15_500
 #: Codes that end a process or a job and never stand in a row.
 NOT_IN_THE_ROW = {"configuration", "unreadable_message", "lease_lost", "draining", "no_room"}
 

@@ -115,8 +115,8 @@ def test_f37_sigterm_in_mid_upload_loses_nothing_and_charges_nothing(
 def test_f27_the_status_page_says_since_when_s3_is_down_and_that_it_is_back(
     world: World, gate: Gate, recording: Path, tmp_path: Path
 ) -> None:
-    """Though the video was given back after the first refusal, and nobody here asks S3 for anything."""
-    gate.rule = lambda _, path: (403, "AccessDenied") if path.startswith(f"/{world.bucket}") else None
+    """Though the video was given back after the first answer that was none, and nobody here asks S3 for anything."""
+    gate.rule = lambda _, path: (503, "SlowDown") if path.startswith(f"/{world.bucket}") else None
     with host(world, tmp_path / "host", **settings(gate)) as running:
 
         def s3() -> dict[str, Any]:

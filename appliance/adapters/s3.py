@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip as gzip_format
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
-from appliance.domain.errors import SourceRejected, Transient, Unavailable
+from appliance.domain.errors import Refused, SourceRejected, Transient, Unavailable
 from appliance.domain.stored import Absent, Stored
 
 MIB = 1024 * 1024
@@ -24,6 +26,8 @@ MULTIPART_BYTES = 64 * MIB
 PART_BYTES = 16 * MIB
 #: Read at once from a download; `check` is asked after each.
 READ_BYTES = MIB
+#: Read slower than this a storage stands still: a byte now and then keeps every other time-out from ending (F34).
+READ_SECONDS = 60.0
 #: A download is taken up again where it broke off; this many times without a new byte it gives up.
 DOWNLOAD_TRIES = 5
 #: The most keys that one DeleteObjects takes.
@@ -34,6 +38,29 @@ KEY_BYTES = 1024
 MISSING = (404, 412)
 #: Cheap, and S3 refuses a body that does not match it.
 CHECKSUM = "CRC32"
+#: What a botocore call and the reading of its body raise; the latter's TLS errors are urllib3's own.
+ERRORS = (BotoCoreError, ClientError, Boto3Error, ResponseParserError, HTTPError)
+#: Answers that are about who asks, not what for: keys that are being changed, a clock. They pass, or stop the host.
+CREDENTIALS = {
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestExpired",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+}
+#: Of an object's KMS key: 400, and a no all the same.
+LOCKED = {
+    "KMS.DisabledException",
+    "KMS.InvalidKeyUsageException",
+    "KMS.KMSInvalidStateException",
+    "KMS.NotFoundException",
+}
+#: For whoever may change policies; a missing file is refused like a forbidden one where they may not list.
+CURE = (
+    "Give the instance role what config/iam-policy.json lists, s3:ListBucket too (without it a missing file is refused "
+    "like a forbidden one), and the use of the bucket's KMS key; then retry the video."
+)
 
 Check = Callable[[], None]
 Ended = Callable[["S3", Unavailable | None], None]
@@ -50,7 +77,8 @@ class Head:
 class S3:
     """One bucket. `client` is boto3's S3 client; it refreshes an instance role's credentials itself (F29).
 
-    Raises SourceRejected `source_missing` where a source is read and is not there, else Unavailable("s3", …).
+    Raises SourceRejected `source_missing` where a source is read and is not there, Refused where a policy, a key or an
+    archive keeps it from us, else Unavailable("s3", …).
     `ended` hears of each call, from the thread that made it: which bucket, and None when S3 answered. That an object is
     not there is an answer.
     """
@@ -67,7 +95,12 @@ class S3:
 
     def head(self, key: str) -> Head:
         with self._source(key):
-            answer = self._client.head_object(Bucket=self.bucket, Key=key)
+            try:
+                answer = self._client.head_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if _status(error) == 403:  # a HEAD's answer does not say why, a GET's does
+                    self._client.get_object(Bucket=self.bucket, Key=key, Range="bytes=0-0")["Body"].close()
+                raise
         return Head(int(answer["ContentLength"]), str(answer["ETag"]).strip('"'))
 
     def download(self, key: str, path: Path, *, if_match: str, check: Check) -> None:
@@ -122,7 +155,8 @@ class S3:
         try:
             with self._answering(f"the download of {key}", MISSING):
                 answer = self._client.get_object(Bucket=self.bucket, Key=key, **part)
-                data: bytes = answer["Body"].read()
+                with _deadline(answer["Body"]):
+                    data: bytes = answer["Body"].read()
         except Unavailable as error:
             if _status(error.__cause__) == 404 and self._bucket_exists():
                 raise Absent("it is not in the bucket") from error
@@ -176,7 +210,7 @@ class S3:
             body.close()
 
     def _read(self, body: Any, key: str) -> bytes:
-        with self._answering(f"the download of {key}"):
+        with self._answering(f"the download of {key}"), _deadline(body):
             data: bytes = body.read(READ_BYTES)
         return data
 
@@ -208,12 +242,47 @@ class S3:
     def _answering(self, what: str, missing: tuple[int, ...] = ()) -> Iterator[None]:
         try:
             yield
-        except (BotoCoreError, ClientError, Boto3Error, ResponseParserError) as error:
-            sentence = f"S3 refused or did not answer {what}: {error}"
-            unavailable = Unavailable("s3", sentence, hint=_hint(error))
+        except Unavailable as error:  # a deadline's
+            self._ended(self, error)
+            raise
+        except ERRORS as error:
+            unavailable = _translated(what, error)
             self._ended(self, None if _status(error) in missing else unavailable)
             raise unavailable from error
         self._ended(self, None)
+
+
+@contextmanager
+def _deadline(body: Any) -> Iterator[None]:
+    """Ends the reading of this body after READ_SECONDS. Raises Unavailable then, whatever was read."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError, RuntimeError, ValueError):  # it has ended this moment
+            body._raw_stream.shutdown()  # noqa: SLF001 - a StreamingBody lets its socket's time-out be set, no more
+
+    timer = threading.Timer(READ_SECONDS, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if late.is_set():
+            raise Unavailable("s3", f"S3 sent less than a piece in {READ_SECONDS:.0f} s.", hint="Check the network.")
+
+
+def _translated(what: str, error: Exception) -> Unavailable:
+    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+    if code == "InvalidObjectState":
+        return Refused("s3", f"S3 refuses {what}: it lies in an archive. Restore it, then retry the video.")
+    if code in LOCKED or (_status(error) == 403 and code not in CREDENTIALS):
+        return Refused("s3", f"S3 refuses {what} ({code}). {CURE}")
+    hint = "Check storage.bucket, the credentials, the region and the network."
+    if isinstance(error, NoCredentialsError):
+        hint = "Give this host an instance role (config/iam-policy.json), or this shell an account."
+    return Unavailable("s3", f"S3 refused or did not answer {what}: {error}", hint=hint)
 
 
 def _status(error: BaseException | None) -> int:
@@ -221,14 +290,3 @@ def _status(error: BaseException | None) -> int:
     if not isinstance(error, ClientError):
         return 0
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _hint(error: Exception) -> str:
-    if isinstance(error, NoCredentialsError):
-        return "Give this host an instance role (config/iam-policy.json), or this shell an account."
-    if _status(error) == 403:
-        return (
-            "Check the instance role: config/iam-policy.json lists what it needs. "
-            "Without s3:ListBucket a missing file is refused like a forbidden one."
-        )
-    return "Check storage.bucket, the region and the network."

@@ -5,6 +5,7 @@
     ├── SourceRejected    → FAILED at once; the teacher's support desk reads the sentence
     ├── Transient         → UPLOADED again with a backoff, at most `max_attempts` times
     │   └── Unavailable   → a dependency does not answer; named, retried, nothing is charged to the video
+    │       └── Refused   → it answers no, and means it: waited for a minute, then charged as any Transient
     ├── UnreadableMessage → counted, dead-lettered, deleted
     └── Stopped           → the job ends here and publishes nothing
         ├── LeaseLost     → somebody else owns it now: write nothing
@@ -38,6 +39,7 @@ ERROR_CODES: dict[str, str] = {
     "disk_full": "The encoding host ran out of disk space.",
     "source_changed": "The uploaded file was replaced while it was read.",
     "storage_unavailable": "The storage did not answer.",
+    "storage_refused": "The storage does not let the appliance read the uploaded file or write the stream.",
     "internal_error": "The appliance made a mistake; its log says where.",
 }
 
@@ -101,6 +103,12 @@ class Unavailable(Transient):
     def __init__(self, dependency: str, sentence: str, *, hint: str = "") -> None:
         super().__init__(sentence, hint=hint)
         self.dependency = dependency
+
+
+class Refused(Unavailable):
+    """A policy, a key or an archive stands in the way. Only a person can mend that, so it is not tried for ever."""
+
+    code = "storage_refused"
 
 
 class UnreadableMessage(ApplianceError):

@@ -12,12 +12,14 @@ from typing import TypeVar
 
 import structlog
 
-from appliance.domain.errors import Unavailable
+from appliance.domain.errors import Refused, Unavailable
 from appliance.encoder.ports import Task
 
 AGAIN_SECONDS = 1.0
 #: An outage of S3 up to this long costs no encoded chunk; after it the video goes back, due later, and others try.
 STORAGE_SECONDS = 600.0
+#: A new policy takes a while to be known everywhere (IAM is eventually consistent); refused for longer is refused.
+REFUSED_SECONDS = 60.0
 #: How often a call that has not answered is asked whether it still matters.
 LOOK_SECONDS = 0.5
 Answer = TypeVar("Answer")
@@ -26,19 +28,23 @@ Answer = TypeVar("Answer")
 def insist(task: Task, statement: Callable[[], Answer], *, seconds: float = float("inf")) -> Answer:
     """The statement's answer, however long it takes; what ends the task ends the waiting. From any thread.
 
-    What still does not answer after `seconds` raises Unavailable. Such a statement talks to storage, which may accept
-    and then say nothing for as long as all its deadlines and tries take: it is made `aside`.
+    What still does not answer after `seconds` raises Unavailable, what is refused for a minute Refused. Such a
+    statement talks to storage, which may accept and then say nothing for as long as all its deadlines and tries take:
+    it is made `aside`.
     """
     if seconds < float("inf"):
         statement = partial(aside, task.check, statement)
     pause, until = threading.Event(), time.monotonic() + seconds
+    refused_until: float | None = None
     waiting = False
     while True:
         try:
             return statement()
         except Unavailable as error:
             task.check()
-            if time.monotonic() >= until:
+            now = time.monotonic()
+            refused_until = (refused_until or now + REFUSED_SECONDS) if isinstance(error, Refused) else None
+            if now >= min(until, refused_until or until):
                 raise
             if not waiting:
                 structlog.get_logger().warning("JOB_WAITS", dependency=error.dependency, error=error.sentence)

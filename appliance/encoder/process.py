@@ -29,6 +29,7 @@ from appliance.domain.errors import (
     Draining,
     LeaseLost,
     NoRoom,
+    Refused,
     Transient,
     Unavailable,
 )
@@ -232,16 +233,21 @@ class Encoder:
             return lambda _: Ended(Outcome.LOST, lease)
         except Cancelled as error:
             return partial(self._fail, lease, Decision(error.code, ERROR_CODES[error.code], None))
+        except Refused as error:
+            return self._charge(lease, error)
         except (NoRoom, Unavailable) as error:
             # No fault of this video: charged to nothing.
             return partial(self._release, lease, error, LATER_SECONDS * random.uniform(1 - JITTER, 1 + JITTER))
         except ApplianceError as error:
-            self._log.warning("JOB_ERROR", error=error.sentence, hint=error.hint, details=error.details)
-            return partial(self._fail, lease, self._decide(lease, error))
+            return self._charge(lease, error)
         except Exception:  # noqa: BLE001 - a mistake of ours ends one job, not the encoder
             self._log.exception("INTERNAL_ERROR")
             mistake = Transient(ERROR_CODES["internal_error"], code="internal_error")
             return partial(self._fail, lease, self._decide(lease, mistake))
+
+    def _charge(self, lease: Lease, error: ApplianceError) -> Write:
+        self._log.warning("JOB_ERROR", error=error.sentence, hint=error.hint, details=error.details)
+        return partial(self._fail, lease, self._decide(lease, error))
 
     def _decide(self, lease: Lease, error: ApplianceError) -> Decision:
         jitter = random.uniform(-1, 1)

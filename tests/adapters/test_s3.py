@@ -7,13 +7,15 @@ import gzip
 import os
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from appliance.adapters import aws as aws_adapter
 from appliance.adapters import s3 as s3_adapter
 from appliance.adapters.s3 import S3, Head
-from appliance.domain.errors import Cancelled, SourceRejected, Transient, Unavailable
+from appliance.domain.errors import Cancelled, Refused, SourceRejected, Transient, Unavailable
+from tests.gate import Gate
 
 TYPE = {"content_type": "video/mp4", "cache_control": "max-age=60"}
 
@@ -132,15 +134,73 @@ def test_a_missing_bucket_is_not_the_uploads_fault(client, tmp_path):
         S3(client, "no-such-bucket-anywhere").download("a.mp4", tmp_path / "source", if_match="x", check=never)
 
 
-def test_a_forbidden_bucket_names_the_permission(s3, client, monkeypatch):
-    def refuse(**_):
-        answer = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-        raise client.exceptions.ClientError(answer, "HeadObject")
+@pytest.fixture
+def behind(aws, bucket):
+    """`behind(rule)`: the bucket as it is seen through a gate."""
+    with Gate(aws) as gate:
+        client = aws_adapter.client("s3", region=aws.region, endpoint_url=gate.endpoint_url, tries=1)
 
-    monkeypatch.setattr(client, "head_object", refuse)
-    with pytest.raises(Unavailable) as raised:
-        s3.head("a.mp4")
-    assert "s3:ListBucket" in raised.value.hint
+        def behind(rule):
+            gate.rule = rule
+            return S3(client, bucket)
+
+        yield behind
+        client.close()
+
+
+def calls(s3, path):
+    """Every way in which a job meets its storage."""
+    path.write_bytes(b"x")
+    return {
+        "head": lambda: s3.head("a.mp4"),
+        "download": lambda: s3.download("a.mp4", path, if_match="x", check=never),
+        "put_file": lambda: s3.put_file("a.mp4", path, **TYPE),
+        "put_bytes": lambda: s3.put_bytes("a.mp4", b"x", **TYPE),
+        "read": lambda: s3.read("a.mp4"),
+        "sizes": lambda: s3.sizes("a"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cure"),
+    [
+        (403, "AccessDenied", "s3:ListBucket"),
+        (400, "KMS.DisabledException", "KMS key"),
+        (403, "InvalidObjectState", "Restore it"),
+    ],
+)
+def test_f27_what_is_refused_is_told_apart_from_what_is_away_and_with_its_cure(behind, tmp_path, status, code, cure):
+    for name, call in calls(behind(lambda *_: (status, code)), tmp_path / "file").items():
+        if (name, status) == ("head", 400):
+            continue  # neither says why: the download that follows does
+        with pytest.raises(Refused) as raised:
+            call()
+        assert raised.value.code == "storage_refused"
+        assert cure in raised.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, "ExpiredToken"), (403, "InvalidAccessKeyId"), (403, "RequestTimeTooSkewed"), (503, "SlowDown")],
+)
+def test_f29_expired_or_changing_credentials_are_no_refusal(behind, tmp_path, status, code):
+    for call in calls(behind(lambda *_: (status, code)), tmp_path / "file").values():
+        with pytest.raises(Unavailable) as raised:
+            call()
+        assert not isinstance(raised.value, Refused)
+
+
+def test_f34_a_storage_that_sends_a_byte_now_and_then_is_away(s3, bucket, aws, tmp_path, monkeypatch):
+    """Each byte comes well before the client's time-out for a byte."""
+    monkeypatch.setattr(s3_adapter, "READ_SECONDS", 0.3)
+    with trickle() as port:
+        client = aws_adapter.client("s3", region=aws.region, endpoint_url=f"http://127.0.0.1:{port}")
+        slow = S3(client, bucket)
+        with pytest.raises(Unavailable):
+            slow.download("source.mp4", tmp_path / "source", if_match="x", check=never)
+        with pytest.raises(Unavailable):
+            slow.read("source.mp4")
+        client.close()
 
 
 def test_f27_a_dead_s3_is_unavailable(aws, tmp_path):
@@ -202,6 +262,34 @@ def test_the_local_disk_is_not_s3s_fault(s3, tmp_path):
     s3.put_bytes("source.mp4", b"x", **TYPE)
     with pytest.raises(OSError, match="No such file"):
         s3.download("source.mp4", tmp_path / "missing" / "source", if_match="x", check=never)
+
+
+@contextlib.contextmanager
+def trickle():
+    """A server that answers anything with a MiB to come, byte by byte; yields its port."""
+    stop = threading.Event()
+
+    class Drop(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(s3_adapter.MIB))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.02):
+                    self.wfile.write(b"x")
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Drop) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            stop.set()
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager
