@@ -14,8 +14,10 @@ from appliance.local.port import LOOPBACK
 #: Not of the connection, but of what is sent on it (RFC 9110 §7.6.1).
 HOP = ("connection", "transfer-encoding", "keep-alive", "expect")
 REFUSAL = "<Error><Code>{code}</Code><Message>The gate is shut.</Message></Error>"
+JSON_REFUSAL = '{{"__type": "{code}", "message": "The gate is shut."}}'
 
-#: (method, path) → None: pass; else the status and the error code of S3's answer. May wait.
+#: (method, path) → None: pass; else the status and the error code of the answer. May wait. What a header tells AWS
+#: to do (SQS) is the path's end: `/AmazonSQS.SendMessage`.
 Rule = Callable[[str, str], tuple[int, str] | None]
 
 
@@ -38,9 +40,11 @@ class Gate:
 
             def _pass(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                refused = gate.rule(self.command, self.path)
+                target = self.headers.get("x-amz-target", "")
+                refused = gate.rule(self.command, self.path + target)
                 if refused:
-                    self._answer(refused[0], {}, REFUSAL.format(code=refused[1]).encode())
+                    words = JSON_REFUSAL if target else REFUSAL
+                    self._answer(refused[0], {}, words.format(code=refused[1]).encode())
                     return
                 onward = http.client.HTTPConnection(LOOPBACK, aws.port, timeout=60)
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}

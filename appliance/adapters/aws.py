@@ -8,10 +8,33 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
+from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError, PartialCredentialsError
 from botocore.loaders import Loader, create_loader
 
 #: One try and two more, with botocore's own backoff between them; the caller decides what happens after that.
 TRIES = 3
+
+
+#: `refusal` of a call that could not be signed; AWS itself never heard of it.
+NO_CREDENTIALS = "NoCredentials"
+#: What services call an account that they do not let in: who it is, not what it may do.
+STRANGERS = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken", "InvalidAccessKeyId"}
+    | {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure", NO_CREDENTIALS}
+)
+#: Refusals that pass by themselves.
+BUSY = ("Throttl", "TooManyRequests", "RequestTimeout")
+
+
+def refusal(error: BaseException | None) -> str:
+    """AWS's own word for why it said no (`AccessDenied`, …); empty when it did not answer, or not now."""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return NO_CREDENTIALS
+    if not isinstance(error, ClientError):
+        return ""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return "" if status >= 500 or any(word in code for word in BUSY) else code
 
 
 def client(

@@ -22,6 +22,11 @@ PAUSE_TIMEOUTS = 5
 DELETE_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
+def refusal(error: BaseException | None) -> str:
+    """Why Redis said no (a password, a command that is not allowed); empty when it did not answer."""
+    return str(error) if isinstance(error, redis.AuthenticationError | redis.ResponseError) else ""
+
+
 def progress_key(tenant_id: int, video_id: int) -> str:
     return f"tenant:{tenant_id}:video:{video_id}:progress"
 

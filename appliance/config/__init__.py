@@ -242,41 +242,60 @@ def load(path: Path | str | None = None, environment: Mapping[str, str] = os.env
 
 def read(path: Path | str | None = None, environment: Mapping[str, str] = os.environ) -> Loaded:
     """As `load`, with where each value comes from."""
+    loaded, problems = inspect(path, environment)
+    if problems or loaded is None:
+        raise ConfigError(problems)
+    return loaded
+
+
+def inspect(
+    path: Path | str | None = None, environment: Mapping[str, str] = os.environ
+) -> tuple[Loaded | None, list[str]]:
+    """What can be read, with defaults for what is wrong, and every mistake. None: nothing can be read."""
     chosen = Path(path or environment.get("VIDEO_APPLIANCE_CONFIG") or DEFAULT_PATH)
     file = YamlFile(chosen)
-    config: Config = file.read(Config) or Config()
+    try:
+        config: Config = file.read(Config) or Config()
+    except ConfigError as error:
+        return None, error.problems
     for where, sentence in inconsistencies(config):
         file.problem(where, sentence)
     fast_ack = environment.get("VIDEO_FAST_ACK")
     problems = file.problems
     if fast_ack not in (None, "0", "1"):
         problems.append("VIDEO_FAST_ACK in the environment: must be 0 or 1")
-    if problems:
-        raise ConfigError(problems)
     origins = {".".join(where): f"{chosen}:{line}" for where, line in file.lines.items() if len(where) == 2}
     if fast_ack is not None:
         config = replace(config, queue=replace(config.queue, fast_ack=fast_ack == "1"))
         origins["queue.fast_ack"] = "environment VIDEO_FAST_ACK"
-    return Loaded(replace(config, path=str(chosen)), origins)
+    return Loaded(replace(config, path=str(chosen)), origins), problems
 
 
 def validate_for_run(config: Config) -> None:
     """What the service needs beyond a well-formed file. Raises ConfigError with everything that is missing."""
+    if problems := missing(config):
+        place = config.path or DEFAULT_PATH
+        raise ConfigError([f"{place}: {name}: {sentence}" for name, sentence in problems.items()])
+
+
+def missing(config: Config) -> dict[str, str]:
+    """The same: setting → what is wrong with it."""
     needed = {
         "queue.url": (config.queue.url, "the SQS queue that rings for new videos"),
         "storage.bucket": (config.storage.bucket, "the bucket that takes the streams"),
         "aws.region": (config.aws.region, "the region of the queue and of the bucket"),
+        "database.dsn_file": (
+            config.database.dsn or config.database.dsn_file,
+            "a file that holds the DSN of the platform's PostgreSQL",
+        ),
     }
-    problems = [f"{name}: is missing: {meaning}" for name, (value, meaning) in needed.items() if not value]
-    if not config.database.dsn and not config.database.dsn_file:
-        problems.append("database.dsn_file: is missing: a file that holds the DSN of the platform's PostgreSQL")
+    found = {name: f"is missing: {meaning}" for name, (value, meaning) in needed.items() if not value}
     for read in (config.database.read_dsn, config.redis.read_url):
         try:
             read()
         except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError([f"{config.path or DEFAULT_PATH}: {problem}" for problem in problems])
+            found |= dict(problem.split(": ", 1) for problem in error.problems)
+    return found
 
 
 def _secret(value: str, path: str, name: str) -> str:

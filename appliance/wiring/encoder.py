@@ -114,10 +114,10 @@ def rhythm(config: Config) -> Rhythm:
     )
 
 
-def worker(slot: int) -> Worker:
-    """For people to read; identity is the token (F19)."""
+def worker(slot: int, pid: int = 0) -> Worker:
+    """For people to read; identity is the token (F19). `pid`: 0 is this process."""
     host = socket.gethostname()
-    place = f":{slot}:{os.getpid()}"
+    place = f":{slot}:{pid or os.getpid()}"
     return Worker(host, host[: NAME_CHARACTERS - len(place)] + place)
 
 

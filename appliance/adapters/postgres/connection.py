@@ -208,6 +208,15 @@ class Database:
                 connection.close()
 
 
+def refusal(error: BaseException | None) -> str:
+    """Why PostgreSQL said no (a password, a right, a table); empty when it did not answer, or not now."""
+    if not isinstance(error, psycopg2.Error):
+        return ""
+    words, code = _first_line(error), error.pgcode or ""
+    passing = code.startswith(PASSING) or any(word in words for word in (*FULL, "is starting up", "is shutting down"))
+    return words if (code or "FATAL:" in words) and not passing else ""
+
+
 @contextlib.contextmanager
 def at_the_door() -> Iterator[None]:
     """psycopg2's errors as ours, for whoever holds a connection of its own."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from appliance.adapters.postgres.connection import Database
+from appliance.adapters.postgres.statements import indexes
 from appliance.domain.video import Status
 
 
@@ -79,6 +80,17 @@ class Reports:
     def applied(self) -> set[str]:
         """The names of the migrations that were applied."""
         return {row["name"] for row in self._database.run("migrate_applied")}
+
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """The video table's columns: `type` as PostgreSQL says it, `characters` it may hold (None: any number)."""
+        rows = self._database.run("columns", table=self._database.table)
+        return {row["name"]: {"type": row["type"], "characters": row["characters"]} for row in rows}
+
+    def indexes(self) -> list[dict[str, Any]]:
+        """Every index of ours: its `name`, the schema's `file` that makes it, whether it is `there` and `valid`."""
+        made = indexes(self._database.table)
+        rows = self._database.run("indexes", names=list(made))
+        return [{**row, "file": made[row["name"]]} for row in rows]
 
     def lease_indexes(self) -> list[str]:
         """Indexes on the video table that hold leased_until."""

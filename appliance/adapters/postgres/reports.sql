@@ -80,6 +80,18 @@ SELECT t.name, to_regclass(quote_ident(t.name)) IS NOT NULL AS there,
                 AND NOT has_table_privilege(to_regclass(quote_ident(t.name)), p)) AS missing_privileges
 FROM unnest(%(tables)s::text[]) AS t (name);
 
+-- name: columns
+-- Of a varchar the length it was declared with.
+SELECT a.attname::text AS name, format_type(a.atttypid, NULL) AS type,
+       CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod >= 0 THEN a.atttypmod - 4 END AS characters
+FROM pg_attribute AS a
+WHERE a.attrelid = to_regclass(quote_ident(%(table)s)) AND a.attnum > 0 AND NOT a.attisdropped;
+
+-- name: indexes
+SELECT n.name, i.indexrelid IS NOT NULL AS there, coalesce(i.indisvalid, false) AS valid
+FROM unnest(%(names)s::text[]) AS n (name)
+LEFT JOIN pg_index AS i ON i.indexrelid = to_regclass(quote_ident(n.name));
+
 -- name: lease_indexes
 -- An index that holds leased_until makes every renewal write to it: none of them is HOT then.
 SELECT i.indexrelid::regclass::text AS name

@@ -16,6 +16,7 @@ HEADING = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
 EDGE = re.compile(r"^-- edge: (\w+) -> (\w+)$", re.MULTILINE)
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 REFERENCE = re.compile(r"\{(\w+)\}")
+INDEX = re.compile(r"(?:EXISTS|CONCURRENTLY) \{(\w+)\} ON")
 #: A table's name follows these words in whatever writes, and never in FOR NO KEY UPDATE.
 WRITE = re.compile(r"\b(UPDATE|INTO|DELETE FROM) \{")
 
@@ -70,6 +71,16 @@ def sql_files(folder: str) -> list[Traversable]:
     """The .sql files of a folder of this package, in the order of their names."""
     place = resources.files(__package__).joinpath(folder)
     return sorted((file for file in place.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
+
+
+def indexes(table: str) -> dict[str, str]:
+    """Every index that the schema makes for this table → the file that makes it."""
+    names = identifiers(table)
+    return {
+        names[index].string: file.name
+        for file in sql_files("schema")
+        for index in INDEX.findall(file.read_text(encoding="utf-8"))
+    }
 
 
 def split(script: str) -> list[str]:

@@ -29,7 +29,7 @@ def secrets(config: Config) -> Iterator[Finding]:
     inside = secrets_of(config.database.dsn) | secrets_of(config.redis.url)
     files = {config.path: bool(inside), config.database.dsn_file: True, config.redis.url_file: True}
     for path, secret in files.items():
-        if path and secret and Path(path).stat().st_mode & stat.S_IROTH:
+        if path and secret and Path(path).exists() and Path(path).stat().st_mode & stat.S_IROTH:
             cure = f"sudo chmod o-r {path} (root and the service's group must be able to read it)"
             yield Finding("configuration", WARNING, f"{path} holds a password and everybody may read it.", cure)
 

@@ -1,111 +1,115 @@
-"""What the outside services must be and grant. Raises Unavailable where one does not answer; `check` names it."""
+"""What Redis, SQS and S3 must be and grant. Raises Unavailable where one does not answer; `check` names it."""
 
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
-from appliance.adapters.cloudwatch import CloudWatch
-from appliance.adapters.postgres.statements import sql_files
+from appliance.adapters import aws
+from appliance.adapters.sqs import Received
 from appliance.cli.check.finding import OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
-from appliance.config import Config
-from appliance.domain.errors import SourceRejected
-from appliance.domain.fleet import BACKLOG
-from appliance.supervisor.capacity import look
+from appliance.config import Queue
+from appliance.domain.errors import Unavailable
+from appliance.domain.message import MAX_ID, Message
+from appliance.domain.stored import Absent
 
-#: RDS still offers it, and every statement of ours is older than it. Tried with 18.
-OLDEST_POSTGRES = 13
-#: Times in rows are the database's; this much is between two clocks that somebody keeps.
-SKEW_SECONDS = 5.0
-#: Of each encoder and of the supervisor.
-CONNECTIONS_PER_ENCODER, CONNECTIONS_PER_HOST = 2, 4
 #: A queue that gives up on a message before it was delivered this often makes dead letters of duplicates.
 LEAST_RECEIVES = 5
-#: The columns that only `migrate` makes.
-OURS = {"lease_token", "lease_epoch", "renewed_at", "run_after", "next_ring_at", "priority", "finished_token", "plan"}
+#: An encoder hides its message at once for longer; until then the queue's own time holds.
+LEAST_HIDDEN_SECONDS = 30
+#: No row has this id: an encoder that hears the ring drops it.
+NOBODY = Message(MAX_ID)
+#: A delivery that nobody had: what may be done with it is refused by its handle, what may not is refused before.
+NOT_DELIVERED = Received("", "nobody-was-given-this-handle", "")
+EVICTS = ("allkeys-", "volatile-")
+POLICY = "config/iam-policy.json has what the role needs."
 
 
-def postgres(services: Services, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    server = services.reports.server()
-    skew = server["now_seconds"] - clock()
-    if server["version_number"] < OLDEST_POSTGRES * 10_000:
-        cure = f"Upgrade to {OLDEST_POSTGRES} or newer."
-        yield Finding("postgres", PROBLEM, f"PostgreSQL {server['version']} is too old.", cure)
-    if server["read_only"]:
-        cure = "Point database.dsn at the primary (target_session_attrs=read-write)."
-        yield Finding(
-            "postgres", PROBLEM, "This PostgreSQL takes no writes: a standby, or read-only by its settings.", cure
-        )
-    if abs(skew) > SKEW_SECONDS:
-        cure = "Keep the clock with chrony or systemd-timesyncd; AWS refuses requests that are five minutes off."
-        sentence = f"This host's clock is {abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} PostgreSQL's."
-        yield Finding("clock", WARNING, sentence, cure)
-    yield from _connections(services.config, server["max_connections"])
-    yield from _schema(services)
-    yield Finding("postgres", OK, f"version {server['version']}")
-
-
-def _connections(config: Config, most: int) -> Iterator[Finding]:
-    encoders = config.pool.encoders if isinstance(config.pool.encoders, int) else look().cores
-    needed = CONNECTIONS_PER_ENCODER * encoders + CONNECTIONS_PER_HOST
-    if needed > most:
-        cure = "Raise max_connections, put a pooler in session mode between, or lower pool.encoders."
-        yield Finding("postgres", PROBLEM, f"This host needs {needed} connections, and the server allows {most}.", cure)
-
-
-def _schema(services: Services) -> Iterator[Finding]:
-    tables = services.reports.tables()
-    if missing := [table["name"] for table in tables if not table["there"]]:
-        yield Finding("schema", PROBLEM, f"There is no table {', '.join(missing)}.", "Run `video-appliance migrate`.")
-        return
-    if lacking := OURS - set(tables[0]["columns"]):
-        sentence = f"The table {tables[0]['name']} has no column {', '.join(sorted(lacking))}."
-        yield Finding("schema", PROBLEM, sentence, "Run `video-appliance migrate`; somebody dropped what it had made.")
-    for table in tables:
-        if table["missing_privileges"]:
-            words = ", ".join(table["missing_privileges"])
-            cure = f"GRANT {words} ON {table['name']} TO the appliance's role."
-            yield Finding("schema", PROBLEM, f"This role may not {words} on {table['name']}.", cure)
-            return
-    pending = [file.name for file in sql_files("schema") if file.name not in services.reports.applied()]
-    if pending:
-        yield Finding("schema", PROBLEM, f"Not migrated yet: {', '.join(pending)}.", "Run `video-appliance migrate`.")
-    for index in services.reports.lease_indexes():
-        cure = f"Drop {index} (concurrently); nothing of ours reads it."
-        yield Finding("schema", WARNING, f"The index {index} holds leased_until: every renewal writes to it.", cure)
+def denied(asked: Mapping[str, Callable[[], object]]) -> list[str]:
+    """Those actions that the role may not do. Raises Unavailable where there is no answer."""
+    found = []
+    for action, ask in asked.items():
+        try:
+            ask()
+        except Unavailable as error:
+            word = aws.refusal(error.__cause__)
+            if not word:
+                raise
+            if "AccessDenied" in word:
+                found.append(action)
+    return found
 
 
 def redis(services: Services) -> Iterator[Finding]:
-    info = services.telemetry.info()
+    info, strict = services.telemetry.info(), services.config.reconcile.heartbeat == "strict"
     if info.get("role") == "slave":
         yield Finding(
             "redis", PROBLEM, "This Redis is a replica and takes no writes.", "Point redis.url at the primary."
         )
-    most, used = info.get("maxmemory", 0), info.get("used_memory", 0)
+    most, used, policy = info.get("maxmemory", 0), info.get("used_memory", 0), str(info.get("maxmemory_policy", ""))
     if most and used > 0.9 * most:
         cure = "Give it more memory; meanwhile heartbeats may be missing, which costs nobody a lease."
         yield Finding("redis", WARNING, f"It is nearly full: {used} of {most} bytes.", cure)
+    if most and policy.startswith(EVICTS):
+        costs = (
+            "videos of living encoders are taken back (reconcile.heartbeat: strict)" if strict else "progress is lost"
+        )
+        cure = "Set maxmemory-policy to noeviction (ElastiCache: in the parameter group)."
+        sentence = f"maxmemory-policy is {policy}: when it is full it drops heartbeats, and {costs}."
+        yield Finding("redis", PROBLEM if strict else WARNING, sentence, cure)
     yield Finding("redis", OK, f"version {info.get('redis_version', 'unknown')}")
 
 
 def sqs(services: Services) -> Iterator[Finding]:
-    queue, settings = services.config.queue, services.doorbell.settings()
+    """What the role may do is asked harmlessly: with a handle that nobody was given, by a ring for nobody's video."""
+    bell, queue = services.doorbell, services.config.queue
+    asked: dict[str, Callable[[], object]] = {
+        "sqs:DeleteMessage": lambda: bell.delete(NOT_DELIVERED),
+        "sqs:SendMessage": lambda: bell.ring(NOBODY),
+    }
+    if not queue.fast_ack:
+        asked["sqs:ChangeMessageVisibility"] = lambda: bell.visibility(NOT_DELIVERED, 0)
+    if missing := denied(asked):
+        yield Finding("sqs", PROBLEM, f"This role may not {', '.join(missing)} on queue.url.", POLICY)
+    settings = bell.settings()
+    yield from _queue(queue, settings)
+    yield Finding("sqs", OK, f"{settings.get('ApproximateNumberOfMessages', '?')} messages wait")
+
+
+def dead_letters(services: Services) -> Iterator[Finding]:
+    try:
+        services.doorbell.dead_letter_settings()
+    except Unavailable as error:
+        hint = "Check queue.dead_letter_url, or leave it empty: unreadable messages are then logged and dropped."
+        raise Unavailable("sqs", error.sentence, hint=hint) from error.__cause__
+    yield from ()
+
+
+def _queue(queue: Queue, settings: dict[str, str]) -> Iterator[Finding]:
     if settings.get("FifoQueue") == "true":
         cure = "Make a standard queue; the order is the database's (priority), and duplicates do no harm."
         yield Finding("sqs", PROBLEM, "queue.url is a FIFO queue, which the appliance cannot ring.", cure)
-    receives = _receives(settings)
-    if not queue.fast_ack and receives is not None and receives < LEAST_RECEIVES:
+    if delay := int(settings.get("DelaySeconds", 0)):
+        cure = "Set DelaySeconds of the queue to 0; the row says when a video is due."
+        yield Finding("sqs", WARNING, f"The queue delivers each ring {delay} s late (DelaySeconds).", cure)
+    if queue.fast_ack:
+        return
+    receives, hidden = _receives(settings), int(settings.get("VisibilityTimeout", LEAST_HIDDEN_SECONDS))
+    if receives is not None and receives < LEAST_RECEIVES:
         cure = f"Set maxReceiveCount to {LEAST_RECEIVES} or more, or queue.fast_ack to true."
         sentence = (
             f"The queue gives a message up after {receives} deliveries; a video that is encoded elsewhere costs one."
         )
         yield Finding("sqs", WARNING, sentence, cure)
-    services.doorbell.dead_letter_settings()
-    yield Finding("sqs", OK, f"{settings.get('ApproximateNumberOfMessages', '?')} messages wait")
+    if hidden < LEAST_HIDDEN_SECONDS:
+        cure = f"Set VisibilityTimeout of the queue to {LEAST_HIDDEN_SECONDS} or more, or queue.fast_ack to true."
+        sentence = (
+            f"The queue shows a message again after {hidden} s, before its encoder can have hidden it for longer."
+        )
+        yield Finding("sqs", WARNING, sentence, cure)
 
 
 def _receives(settings: dict[str, str]) -> int | None:
@@ -116,25 +120,22 @@ def _receives(settings: dict[str, str]) -> int | None:
 
 
 def streams(services: Services) -> Iterator[Finding]:
-    """Puts an object where streams go, reads it, and deletes it."""
+    """Puts an object where streams go, lists it, reads it, and deletes it whatever became of that."""
     storage, name = services.streams, f"{services.config.storage.prefix}/.check-{uuid.uuid4()}"
     storage.put_bytes(name, b"check", content_type="text/plain", cache_control="no-store")
-    whole = storage.read(name).data == b"check"
-    storage.delete([name])
+    try:
+        whole = storage.sizes(name) == {name: 5} and storage.read(name).data == b"check"
+    finally:
+        storage.delete([name])
     if not whole:
         yield Finding("s3", PROBLEM, f"{storage.bucket} gave other bytes back than were put.", "Is it really S3?")
-    yield Finding("s3", OK, f"{storage.bucket}: put, read and deleted {services.config.storage.prefix}/.check-…")
+    yield Finding(
+        "s3", OK, f"{storage.bucket}: put, listed, read and deleted {services.config.storage.prefix}/.check-…"
+    )
 
 
 def sources(services: Services) -> Iterator[Finding]:
-    """Asks for an upload that nobody made: "not found" is the right answer."""
-    with suppress(SourceRejected):
-        services.sources.head(f".check-{uuid.uuid4()}")
+    """Asks for an upload that nobody made: "not there" is the right answer. To a GET, whose refusal has a reason."""
+    with suppress(Absent):
+        services.sources.read(f".check-{uuid.uuid4()}")
     yield Finding("s3 sources", OK, f"{services.sources.bucket} answers")
-
-
-def cloudwatch(services: Services) -> Iterator[Finding]:
-    if not services.config.cloudwatch.enabled:
-        return
-    points = CloudWatch(services.aws("cloudwatch"), services.config.cloudwatch.namespace).get(BACKLOG)[BACKLOG]
-    yield Finding("cloudwatch", OK, f"{len(points)} points of {BACKLOG} in the last 15 minutes")
