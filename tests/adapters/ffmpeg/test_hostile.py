@@ -99,6 +99,39 @@ def test_f45_the_disguises_of_the_corpus(yard: Yard, corpus: Path, cage: str) ->
         assert caught.value.code == "not_media", name
 
 
+@pytest.mark.parametrize("cage", CAGES)
+def test_f45_an_mp4_whose_samples_lie_in_another_file_opens_nothing(yard: Yard, tmp_path: Path, cage: str) -> None:
+    _make(tmp_path / "whole.mp4", "-f", "lavfi", "-i", "testsrc2=d=1:s=64x64:r=5")
+    yard.upload(_elsewhere((tmp_path / "whole.mp4").read_bytes(), yard.file.path))
+    with pytest.raises(SourceRejected):
+        yard.probe(cage)
+    assert not yard.file.opened
+    follows = [tools.find().ffmpeg, "-v", "error", "-nostdin", "-enable_drefs", "1", "-use_absolute_path", "1"]
+    subprocess.run([*follows, "-i", yard.room / "source", "-f", "null", "-"], check=False, capture_output=True)
+    assert yard.file.opened  # so this test can fail
+
+
+def _elsewhere(mp4: bytes, path: Path) -> bytes:
+    """The same MP4 (its `moov` the last box) with a Macintosh alias for its data (QuickTime File Format, `dref`)."""
+    name = str(path).encode()
+    name += b"\0" * (len(name) % 2)
+    alias = bytes(150) + struct.pack(">hH", 2, len(name)) + name + struct.pack(">hH", -1, 0)
+    entry = struct.pack(">I4sI", 12 + len(alias), b"alis", 0) + alias
+    return _replaced(mp4, [b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"], struct.pack(">II", 0, 1) + entry)
+
+
+def _replaced(boxes: bytes, path: list[bytes], content: bytes) -> bytes:
+    """With the content of the box at this path replaced, and the boxes around it made longer."""
+    made, at = b"", 0
+    while at < len(boxes):
+        size, kind = struct.unpack_from(">I4s", boxes, at)
+        body = boxes[at + 8 : at + size]
+        if kind == path[0]:
+            body = _replaced(body, path[1:], content) if path[1:] else content
+        made, at = made + struct.pack(">I4s", 8 + len(body), kind) + body, at + size
+    return made
+
+
 def test_the_canaries_see_who_comes(tmp_path: Path) -> None:
     """So that the tests above can fail."""
     with CanaryServer() as server, CanaryFile(tmp_path / "canary", b"x") as file:
