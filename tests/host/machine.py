@@ -6,13 +6,14 @@ stack of the tests is its PostgreSQL, Redis and AWS.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,10 +52,8 @@ class Machine:
 
     def run(self, *command: str | Path, check: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Output and errors in `.stdout`. A failure is shown with what was said."""
-        inside = ["nsenter", "-t", str(self._first), "-m", "-u", "-i", "-p", "--", "env", "-i", "HOME=/root"]
-        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
-            [*inside, path, *map(str, command)],
+            self._inside(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -64,6 +63,21 @@ class Machine:
         )
         assert done.returncode == 0 or not check, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """The same, not waited for."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self._inside(command), stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+
+    def _inside(self, command: Sequence[str | Path]) -> list[str]:
+        inside = ["nsenter", "-t", str(self._first), "-m", "-u", "-i", "-p", "--", "env", "-i", "HOME=/root"]
+        return [*inside, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *map(str, command)]
+
+    def processes(self, unit: str) -> list[int]:
+        """The unit's, by the numbers that they have on our side."""
+        return [int(pid) for pid in (self._cgroup / f"system.slice/{unit}.service/cgroup.procs").read_text().split()]
 
     def say(self, *command: str | Path) -> str:
         return self.run(*command).stdout.strip()
@@ -87,7 +101,10 @@ class Machine:
         self.run("python3", "-c", f"{program}; p.write_text(sys.argv[2])", path, text)
 
     def files(self) -> set[str]:
-        """What this machine has and ours has not; a minus before what was removed. Without what boots make."""
+        """What this machine has and ours has not; a minus before what was removed, a tilde before what reads otherwise.
+
+        Without what boots make.
+        """
         found = set()
         for directory, directories, names in os.walk(self._written):
             inside = Path("/", Path(directory).relative_to(self._written))
@@ -96,6 +113,8 @@ class Machine:
                 removed = stat.S_ISCHR(Path(directory, name).lstat().st_mode)  # overlayfs marks it by a device 0:0
                 if removed or not os.path.lexists(inside / name):
                     found.add(f"{'-' * removed}{inside / name}")
+                elif _differs(Path(directory, name), inside / name):
+                    found.add(f"~{inside / name}")
         return found
 
     def boot(self) -> None:
@@ -149,6 +168,13 @@ def booted(directory: Path, *shared: tuple[Path, str]) -> Iterator[Machine]:
         process.kill()
         process.wait()
         eventually(lambda: _removed(cgroup))
+
+
+def _differs(one: Path, other: Path) -> bool:
+    """Overlayfs copies a file up before it is written to; what was only touched is still the same."""
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() != other.is_symlink() or one.readlink() != other.readlink()
+    return one.is_file() and (not other.is_file() or not filecmp.cmp(one, other, shallow=False))
 
 
 def _child(pid: int) -> str:

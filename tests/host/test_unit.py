@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from appliance.adapters.ffmpeg.sandbox import Cage, self_test
 from tests.host.conftest import CHUNKS, CONFIGURATION, Service
@@ -17,6 +24,26 @@ RUNTIME_DROP_IN = f"/run/systemd/system/{UNIT}.service.d/one-test.conf"
 def metrics(service: Service) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=10) as answer:
         return str(answer.read().decode())
+
+
+@contextmanager
+def tiny_memory() -> Iterator[Path]:
+    """A control group in which the next page is one too many; its kernel kills as OOMPolicy= expects it to."""
+    place = Path("/sys/fs/cgroup/memory")
+    if not (place / "memory.limit_in_bytes").exists() and not (place / "cgroup.procs").exists():
+        pytest.skip("the memory controller is not one of cgroup v1 here")
+    cgroup = place / f"video-appliance-{os.getpid()}"
+    cgroup.mkdir()
+    try:
+        (cgroup / "memory.limit_in_bytes").write_text("65536")
+        yield cgroup
+    finally:
+        eventually(lambda: not (cgroup / "cgroup.procs").read_text())
+        cgroup.rmdir()
+
+
+def killed(cgroup: Path) -> bool:
+    return "oom_kill 0" not in (cgroup / "memory.oom_control").read_text()
 
 
 def test_from_the_installation_to_a_ready_video(service: Service, recording: Path) -> None:
@@ -90,14 +117,57 @@ def test_f37_a_stop_in_mid_encode_drains_past_its_timeout_and_loses_nothing(serv
 
 
 def test_f31_a_killed_supervisor_is_back_and_resumes(service: Service, recording: Path) -> None:
+    """Says the seconds from the kill to the next chunk that somebody began: `… -k f31 -s`."""
     video_id = service.begun(recording)
+    service.hold()  # what was done stays so until the kill
     pid, restarts = service.machine.main_pid, int(service.machine.show("NRestarts"))
+    done, killed_at = service.done_chunks(video_id), service.world.query("SELECT now() AS at")[0]["at"]
     service.machine.run("kill", "-KILL", str(pid))
     receipt = service.ready(video_id)
-    assert receipt["chunks_resumed"] >= 1
+    assert receipt["chunks_resumed"] == done
     assert [attempt["outcome"] for attempt in service.world.attempts(video_id)] == ["abandoned", "ready"]
     assert int(service.machine.show("NRestarts")) == restarts + 1
     assert service.machine.main_pid != pid
+    began = "SELECT min(started_at) AS at FROM video_chunk WHERE video_id = %s AND started_at > %s"
+    seconds = (service.world.query(began, video_id, killed_at)[0]["at"] - killed_at).total_seconds()
+    sys.stdout.write(f"from kill -9 of the supervisor to the next chunk: {seconds:.1f} s\n")
+
+
+def test_drain_on_the_installed_unit_says_what_it_waits_for_and_a_start_goes_on(
+    service: Service, recording: Path
+) -> None:
+    """`drain --now` hands over what `drain` would have finished; neither is a failure that systemd restarts."""
+    video_id = service.begun(recording)
+    service.hold()
+    drain = service.machine.start("video-appliance", "drain")
+    assert drain.stdout is not None
+    assert f"slot 0: video {video_id}" in drain.stdout.readline()
+    assert service.machine.show("StatusText").startswith("Draining")
+    service.machine.run("video-appliance", "drain", "--now")
+    assert "Drained: process" in drain.communicate()[0]
+    eventually(lambda: service.machine.show("ActiveState") == "inactive")
+    assert (service.machine.show("Result"), service.world.row(video_id)["status"]) == ("success", "UPLOADED")
+    done = service.done_chunks(video_id)
+    service.machine.systemctl("start", UNIT)
+    assert service.ready(video_id)["chunks_resumed"] == done
+    attempts = service.world.attempts(video_id)
+    assert [attempt["outcome"] for attempt in attempts] == ["released", "ready"]
+
+
+def test_f36_an_ffmpeg_that_the_kernel_kills_for_memory_takes_nobody_with_it(service: Service, recording: Path) -> None:
+    video_id = service.begun(recording)
+    pid, restarts = service.machine.main_pid, service.machine.show("NRestarts")
+    service.hold()
+    with tiny_memory() as cgroup:
+        for process in service.machine.processes(UNIT):
+            if "ffmpeg" in str(Path(f"/proc/{process}/exe").readlink()):
+                (cgroup / "cgroup.procs").write_text(str(process))
+                os.kill(process, signal.SIGCONT)
+        eventually(lambda: killed(cgroup))
+    eventually(lambda: service.world.row(video_id)["failure_count"] == 1)
+    assert (service.machine.main_pid, service.machine.show("NRestarts")) == (pid, restarts)
+    service.machine.run("video-appliance", "cancel", str(video_id))
+    eventually(lambda: service.machine.show("StatusText").startswith("1 encoders: 1 idle"))
 
 
 def test_a_crash_loop_is_gone_through_and_not_given_up(service: Service) -> None:
