@@ -44,6 +44,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "queue": {"wait_seconds": 2, "poll_seconds": 2},
     "pool": {"encoders": "auto", "drain_seconds": 1},
 }
+#: What a kernel without Landlock and seccomp leaves: the options of ffmpeg's command lines.
+BARE = {"sandbox": {"landlock": False, "seccomp": False}}
 #: A mistake of the appliance's own is no verdict on a file.
 NO_VERDICT = {"internal_error"}
 #: x264 keeps to `maxrate` over the two seconds of its buffer, and containers, sprites and text take little beside it.
@@ -123,7 +125,7 @@ def measure(
     settings: dict[str, dict[str, Any]] | None = None,
 ) -> int:
     """Both ways, a line for each file, the summary. Without a world a stack is started for it."""
-    settings = {**SETTINGS, **(settings or {})}
+    settings = {**SETTINGS, **(BARE if options.bare else {}), **(settings or {})}
     config = _config(directory, settings)
     began = time.monotonic()
     with Canary(directory, _ports(entries)) as canary, Bar(quiet=options.json) as bar:
@@ -147,6 +149,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="GLOB", help="only paths like this; repeatable")
     parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="without paths like this")
     parser.add_argument("--way", choices=("encode", "appliance", "both"), default="both")
+    parser.add_argument("--bare", action="store_true", help="with the cage off")
     parser.add_argument("--quick", action="store_true", help="some of the smallest files of each expectation")
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="encodes at once (default: cores)"
@@ -186,7 +189,9 @@ def _leave_real_accounts(environment: MutableMapping[str, str]) -> None:
 def _config(directory: Path, settings: dict[str, dict[str, Any]]) -> Config:
     """What both ways are configured with, for `encode` as a file."""
     path = directory / "encode.yaml"
-    path.write_text(yaml.safe_dump({name: settings[name] for name in ("ffmpeg", "encode") if name in settings}))
+    path.write_text(
+        yaml.safe_dump({name: settings[name] for name in ("ffmpeg", "encode", "sandbox") if name in settings})
+    )
     return configuration.load(path, environment={})
 
 

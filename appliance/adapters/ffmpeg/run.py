@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import selectors
 import signal
@@ -21,6 +22,8 @@ from appliance.domain.errors import Transient
 POLL_SECONDS = 0.25
 #: Lines of stderr kept for the log.
 TAIL_LINES = 200
+#: Where in its memory whoever speaks lies, `[mov @ 0x55d0c8]`: it tells nobody anything, and no two runs say the same.
+ADDRESS = re.compile(r" @ 0x[0-9a-f]+(?=\])")
 #: What ffmpeg says when a stream changes its format.
 RECONFIGURED = "Reconfiguring filter graph"
 #: A line longer than this is cut: damaged files make programs print garbage without newlines.
@@ -102,7 +105,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
     def stderr_line(line: str) -> None:
         nonlocal reconfigured
         reconfigured |= RECONFIGURED in line
-        tail.append(line)
+        tail.append(ADDRESS.sub("", line))
 
     def stdout_line(line: str) -> None:
         watch.see(line)

@@ -68,7 +68,7 @@ def test_a_header_that_lies_about_the_duration_is_not_believed(tmp_path: Path) -
     source = probe(tmp_path)
     assert source.video is not None
     assert 1 < source.video.end_seconds < 19
-    assert any("damaged" in warning for warning in source.warnings)
+    assert any("damaged" in warning and "0x" not in warning for warning in source.warnings)
 
 
 def test_a_phone_held_upright_is_portrait(tmp_path: Path) -> None:

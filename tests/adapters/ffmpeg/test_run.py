@@ -48,6 +48,11 @@ def test_a_program_that_ends_tells_how(tmp_path: Path) -> None:
     assert ended.peak_memory_bytes > 0
 
 
+def test_no_address_of_a_programs_memory_is_kept(tmp_path: Path) -> None:
+    said = shell("echo '[mov,mp4 @ 0x55d0c8] [h264 @ 0x7f] error at 0x1f' >&2")
+    assert run(said, directory=tmp_path, limits=GENEROUS, check=ok).last_words == "[mov,mp4] [h264] error at 0x1f"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_f32_a_program_that_is_killed_from_outside_has_said_nothing_about_its_input(
     tmp_path: Path, number: signal.Signals
