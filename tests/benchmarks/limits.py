@@ -200,7 +200,7 @@ def told(quiet: Asked, one: Video, cost: dict[str, float], slots: int) -> Iterat
     yield Figure("SQS calls a video", one.whole("sqs"), 4.0, raw=found["SQS calls a second"])
     raw = {
         **found["S3 requests a second"],
-        "GET": one.chunk["GET"],
+        "GET, a chunk": one.chunk["GET"],
         "PUT, once": one.fixed["PUT"],
         "GET, once": one.fixed["GET"],
     }
