@@ -59,8 +59,9 @@ class House:
         sql("INSERT INTO video_plan VALUES (%s, %s, '', '{}', now()) ON CONFLICT DO NOTHING", lease.video_id, plan)
         done = state == "DONE"
         sql(
-            "INSERT INTO video_chunk (video_id, plan, number, state, token, objects) VALUES (%s, %s, %s, %s, %s, %s)",
-            *(lease.video_id, plan, number, state, str(token) if done else None, "{}" if done else None),
+            "INSERT INTO video_chunk (video_id, plan, number, state, token, objects, epoch)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            *(lease.video_id, plan, number, state, str(token) if done else None, "{}" if done else None, lease.epoch),
         )
         return self.put(f"hls/{lease.video_id}/media/{plan}/{number}-{token}/360p_00001.m4s")
 
@@ -114,6 +115,20 @@ def test_a_published_stream_keeps_its_own_pieces_and_loses_what_lost_attempts_le
     assert house.sweep() == len(left)
     assert house.keys() == kept
     assert house.metrics.value("media_swept_objects") == len(left)
+
+
+def test_f55_a_stream_that_a_person_calls_ready_again_after_its_re_encode_failed_loses_nothing(house: House) -> None:
+    """Its row's plan is the failed one's, all of whose chunks are DONE: it failed at the last step."""
+    first = house.rows.held()
+    watched = {house.chunk(first, "plan-a", 1), house.publish(first)}
+    second = house.again(first)
+    house.chunk(second, "plan-b", 1)
+    house.fail(second)
+    house.rest(first.video_id)
+    house.rows.sql("UPDATE video SET status = 'READY' WHERE id = %s", first.video_id)
+    house.sweep()
+    assert watched <= house.keys()
+    assert {row["plan"] for row in house.rows.sql("SELECT plan FROM video_chunk")} == {"plan-a", "plan-b"}
 
 
 def test_the_stream_that_a_re_encode_replaced_goes_and_the_tables_forget_its_plan(house: House) -> None:

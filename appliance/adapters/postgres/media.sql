@@ -21,10 +21,12 @@ UPDATE {attempt} SET swept_at = NULL
 WHERE video_id = ANY (%(ids)s::bigint[]) AND swept_at IS NOT NULL;
 
 -- name: forget_plans
--- A READY row's plan is the published one. Every other is over: the next submission makes one of another generation.
+-- A READY row's plan is the published one, unless a person wrote READY after a re-encode had failed: then its chunks are
+-- younger than the stream. Every other plan is over: the next submission makes one of another generation.
 DELETE FROM {plan} AS p
 USING {video} AS v
-WHERE v.id = %(video_id)s AND v.status = 'READY' AND p.video_id = v.id AND p.fingerprint <> v.plan;
+WHERE v.id = %(video_id)s AND v.status = 'READY' AND p.video_id = v.id AND p.fingerprint <> v.plan
+  AND NOT EXISTS (SELECT FROM {chunk} AS c WHERE c.video_id = v.id AND c.plan = v.plan AND c.epoch > v.finished_epoch);
 
 -- name: named_media
 -- No row: hands off. A later attempt's end asks again; a stream whose chunks the tables do not know whole is left alone,
