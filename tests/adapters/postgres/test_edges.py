@@ -80,6 +80,6 @@ def test_which_statements_write() -> None:
     assert reading == {
         *("look", "find_own", "attempt", "chunk", "done_chunks", "plan", "expired", "processing_page"),
         *("backlog", "video", "attempts", "chunks_of", "recent", "newest", "at_work", "help_wanted", "named_media"),
-        *("server", "tables", "lease_indexes", "failures"),
+        *("server", "tables", "columns", "indexes", "lease_indexes", "failures"),
         *("check", "session", "migrate_patience", "migrate_lock", "migrate_record", "migrate_applied"),
     }
