@@ -27,6 +27,8 @@ FORMATS = (
     "h264,hevc,ivf,gif,ac3,eac3,dts,amr,amrnb,amrwb,aiff,caf,m4v,h263,obu,au,dv"
 )
 PROTOCOLS = "file,pipe,fd"
+#: How x264 encodes what is dropped again: its lookahead sees the same, so the pictures before come out as they did.
+CHEAPLY = "q=51,me=dia,subme=0,merange=4,no-8x8dct"
 
 
 def guarded_input(max_pixels: int) -> list[str]:
@@ -190,15 +192,18 @@ def _seek(plan: Plan, chunk: Chunk) -> list[str]:
 
 def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) -> list[str]:
     gop, count = str(grid.gop_frames), filters.encoded_frames(grid, chunk)
-    # the next chunk begins with an IDR: the packets before it are this chunk's, in any order
-    beyond = ["-bsf:v", f"noise=drop=gte(n\\,{chunk.frames})"] if count > chunk.frames else []
+    beyond, zone = [], ""
+    if count > chunk.frames:
+        # the next chunk begins with an IDR: the packets before it are this chunk's, in any order
+        beyond = ["-bsf:v", f"noise=drop=gte(n\\,{chunk.frames})"]
+        zone = f":zones={chunk.frames},{count},{CHEAPLY}"
     return [
         "-map", f"[{rung.name}]",
         "-c:v", "libx264", "-preset", preset, "-profile:v", "high",
         "-crf", f"{rung.crf:g}", "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize),  # capped CRF
         "-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-flags", "+cgop",  # an IDR exactly every GOP
         "-bf", "3", "-threads", str(threads),
-        "-x264-params", "force-cfr=1:stitchable=1",  # no rate games with frame times; equal headers
+        "-x264-params", f"force-cfr=1:stitchable=1{zone}",  # no rate games with frame times; equal headers
         "-frames:v", str(count), *beyond,
         "-fps_mode", "passthrough",  # the graph has put the frames on the grid already
         "-enc_time_base", f"{grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264

@@ -33,7 +33,8 @@ def test_a_video_chunk(plan: Plan) -> None:
     command = commands.video_chunk("ffmpeg", plan, plan.chunk(2), preset="veryfast", threads=1, max_pixels=1_000_000)
     x264 = (
         "-g 60 -keyint_min 60 -sc_threshold 0 -flags +cgop -bf 3 -threads 1"
-        " -x264-params force-cfr=1:stitchable=1 -frames:v 1816 -bsf:v 'noise=drop=gte(n\\,1800)'"
+        " -x264-params force-cfr=1:stitchable=1:zones=1800,1816,q=51,me=dia,subme=0,merange=4,no-8x8dct"
+        " -frames:v 1816 -bsf:v 'noise=drop=gte(n\\,1800)'"
         " -fps_mode passthrough -enc_time_base 1001:30000"
     )
     assert command == shlex.split(
