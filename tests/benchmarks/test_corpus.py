@@ -164,6 +164,12 @@ def test_a_canary_notices_who_calls_and_who_reads(tmp_path: Path) -> None:
         assert canary.touched[-1].startswith("port ")
 
 
+@pytest.mark.parametrize("bare", [True, False])
+def test_the_cage_is_off_where_that_was_asked_for_and_nowhere_else(tmp_path: Path, *, bare: bool) -> None:
+    sandbox = bench._config(tmp_path, {**bench.SETTINGS, **(bench.BARE if bare else {})}).sandbox
+    assert (sandbox.landlock, sandbox.seccomp) == (not bare, not bare)
+
+
 def test_what_exceeds_a_configured_bound_is_unexpected() -> None:
     config = Config()
     fine = Outcome("READY", None, None, seconds=200.0, media_seconds=60.0, chunks=2, peak_memory_bytes=1 << 30)
