@@ -70,10 +70,9 @@ class Service:
             for name, values in section.items():
                 settings[name] = {**settings.get(name, {}), **values}
         self.machine.write(CONFIGURATION, yaml.safe_dump(settings))
-        self.machine.write("/etc/video-appliance.dsn", dsn)
-        self.machine.run("chmod", "600", "/etc/video-appliance.dsn")
-        self.machine.write(DROP_IN, OVERRIDES)
-        self.machine.systemctl("daemon-reload")
+        self.machine.write("/etc/video-appliance.dsn", dsn, mode=0o600)
+        if self.machine.write(DROP_IN, OVERRIDES):
+            self.machine.systemctl("daemon-reload")
 
     def stand(self) -> None:
         """Installed, configured as above and running, whatever the test before did."""
