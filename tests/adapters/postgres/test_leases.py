@@ -472,13 +472,17 @@ def test_a_resubmit_starts_clean_and_due_now(leases, admin, clock, video_id) -> 
     assert claimed(leases, video_id).waited_seconds == 0
 
 
-def test_f55_the_old_stream_stays_until_the_new_one_is_complete(leases, admin, video_id) -> None:
+@pytest.mark.parametrize("cancelled", [False, True], ids=["fails", "is cancelled"])
+def test_f55_the_old_stream_stays_until_the_new_one_is_complete(leases, admin, video_id, *, cancelled) -> None:
     first = claimed(leases, video_id)
     complete(leases, first)
     leases.resubmit(video_id)
     again = claimed(leases, video_id)
     assert again.finished_epoch == first.epoch
-    fail(leases, again, REJECT)
+    if cancelled:
+        leases.cancelled(again, receipt={})
+    else:
+        fail(leases, again, REJECT)
     row = admin.row(video_id)
     assert (row["status"], row["hls_path"]) == ("FAILED", "hls/7/1-x/master.m3u8")
     assert (row["finished_token"], row["finished_epoch"]) == (str(first.token), first.epoch)
