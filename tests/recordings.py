@@ -47,10 +47,14 @@ def numbered(
     return path
 
 
-def numbers(playlist: Path, width: int, height: int) -> list[int]:
-    """The numbers that the decoded frames of a playlist (or file) show, in order, none dropped or repeated."""
+def numbers(playlist: Path, width: int, height: int, chain: str = "null") -> list[int]:
+    """The numbers that the decoded frames of a playlist (or file) show, in order, none dropped or repeated.
+
+    `chain`: filters before that.
+    """
     command = [
-        *[tools.find().ffmpeg, "-v", "error", "-i", str(playlist), "-map", "0:v:0", "-fps_mode", "passthrough"],
+        *[tools.find().ffmpeg, "-v", "error", "-i", str(playlist), "-map", "0:v:0", "-vf", chain],
+        *["-fps_mode", "passthrough"],
         *["-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"],
     ]
     raw = subprocess.run(command, check=True, capture_output=True).stdout

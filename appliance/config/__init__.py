@@ -148,6 +148,12 @@ class Sandbox:
 @dataclass(frozen=True)
 class Encode:
     preset: str = "veryfast"
+    #: Frames that only repeat the one before are not encoded, where the source says that there are many.
+    drop_repeats: bool = False
+    #: Of recordings of screens; an empty preset or tune is that of all others, `screen_crf` is added to each rung's.
+    screen_preset: str = ""
+    screen_tune: str = ""
+    screen_crf: float = 0.0
     ladder: tuple[LadderStep, ...] = DEFAULT_LADDER
     gop_seconds: float = 2.0
     segment_seconds: float = 6.0

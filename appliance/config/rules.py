@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAY_BE_ZERO = frozenset(
     {"threads", "port", "crf", "grace_seconds", "locked_wait_seconds", "drain_seconds"}
     | {"min_free_bytes", "min_free_memory_bytes", "source_cache_bytes", "sprite_seconds", "true_peak_db"}
-    | {"keep_unnamed_seconds"}
+    | {"keep_unnamed_seconds", "screen_crf"}
 )
 #: PostgreSQL cuts names at 63 bytes; the longest of ours adds 15 to the table's.
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,47}")
@@ -29,6 +29,7 @@ REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 #: What SQS allows for one long poll.
 MAX_WAIT_SECONDS = 20.0
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+X264_TUNES = ("film", "animation", "grain", "stillimage", "fastdecode")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 Inconsistency = tuple[Where, str]
@@ -149,6 +150,8 @@ def _encode(config: Config) -> Iterator[Inconsistency]:
         ratio = getattr(encode, larger) / (getattr(encode, smaller) or 1.0)
         if ratio < 1 or abs(ratio - round(ratio)) > 1e-6:
             yield ("encode", larger), f"must be a whole number of times {smaller}"
+    if not -10 <= encode.screen_crf <= 10:
+        yield ("encode", "screen_crf"), "is added to each rung's crf and must be -10 to 10"
     if not encode.ladder:
         yield ("encode", "ladder"), "must have at least one step"
     seen: set[int] = set()
@@ -169,6 +172,8 @@ def _words(config: Config) -> Iterator[Inconsistency]:
     choices = {
         ("reconcile", "heartbeat"): ("guarded", "strict"),
         ("encode", "preset"): X264_PRESETS,
+        ("encode", "screen_preset"): ("", *X264_PRESETS),
+        ("encode", "screen_tune"): ("", *X264_TUNES),
         ("log", "level"): LOG_LEVELS,
     }
     for (section, name), allowed in choices.items():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, field
 from fractions import Fraction
 
+from appliance.domain.content import Look
 from appliance.domain.gaps import Gap
 
 
@@ -40,6 +42,7 @@ class VideoStream:
     transparent: bool = False
     #: Empty: ffmpeg's choice.
     decoder: str = ""
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,41 @@ DEFAULT_LADDER: tuple[LadderStep, ...] = (
     LadderStep(480, 23, 1_000_000),
     LadderStep(360, 24, 550_000),
 )
+
+#: H.264 levels (ITU-T H.264 table A-1): macroblocks a second, in a frame, in all frames kept; kbit/s and kbit of
+#: buffer, those of the High profile being 1.25 times as much.
+LEVELS = (
+    (10, 1485, 99, 396, 64, 175),
+    (11, 3000, 396, 900, 192, 500),
+    (12, 6000, 396, 2376, 384, 1000),
+    (13, 11880, 396, 2376, 768, 2000),
+    (20, 11880, 396, 2376, 2000, 2000),
+    (21, 19800, 792, 4752, 4000, 4000),
+    (22, 20250, 1620, 8100, 4000, 4000),
+    (30, 40500, 1620, 8100, 10000, 10000),
+    (31, 108000, 3600, 18000, 14000, 14000),
+    (32, 216000, 5120, 20480, 20000, 20000),
+    (40, 245760, 8192, 32768, 20000, 25000),
+    (41, 245760, 8192, 32768, 50000, 62500),
+    (42, 522240, 8704, 34816, 50000, 62500),
+    (50, 589824, 22080, 110400, 135000, 135000),
+    (51, 983040, 36864, 184320, 240000, 240000),
+    (52, 2073600, 36864, 184320, 240000, 240000),
+    (62, 16711680, 139264, 696320, 800000, 800000),
+)
+
+
+def level(rung: Rendition, rate: Fraction, kept_frames: int) -> int:
+    """The lowest level that allows this, ten times its number; the highest where none does."""
+    across, down = -(-rung.width // 16), -(-rung.height // 16)
+    frame = across * down
+    wanted = (float(frame * rate), frame, frame * kept_frames, rung.maxrate / 1250, rung.bufsize / 1250)
+    for number, *most in LEVELS:
+        # no side is longer than eight times the largest square (§A.3.1)
+        if max(across, down) ** 2 <= 8 * most[1] and all(map(operator.le, wanted, most)):
+            return number
+    return LEVELS[-1][0]
+
 
 #: A source this much larger than the highest step it reaches also gets a rung of its own size.
 OWN_RUNG_FACTOR = Fraction(11, 10)

@@ -15,22 +15,24 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
+from appliance.domain.content import COMPARED, WORTH_LOOKING
 from appliance.domain.gaps import Gap, closed
 from appliance.domain.loudness import Loudness
-from appliance.domain.media import (
-    AudioStream,
-    LadderStep,
-    Rendition,
-    Source,
-    TextStream,
-    display_size,
-    fitted,
-    ladder,
-    snap_rate,
+from appliance.domain.media import LadderStep, Source, VideoStream, fitted, snap_rate
+from appliance.domain.tracks import (
+    GRID_TICKS,
+    HDR,
+    AudioTrack,
+    Screens,
+    TextTrack,
+    VideoTrack,
+    audio_track,
+    text_tracks,
+    video_track,
 )
 
 #: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
-PLAN_REVISION = 3
+PLAN_REVISION = 4
 AUDIO_CHUNK = 0
 #: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.
 AAC_FRAME_SAMPLES = 1024
@@ -38,8 +40,6 @@ AUDIO_RATE = 48_000
 AUDIO_TRACK = "audio"
 #: Video timescale of the rates that divide it; the NTSC rates count in 1/24000 and 1/30000 s instead.
 VIDEO_TIMESCALE = 90_000
-#: A grid on which every rate of ours has whole ticks; the filters' time base while frames are put on the grid.
-GRID_TICKS = 720_000
 #: A picture of the storyboard fits into this, in pixels; a sheet has at most so many pictures a side.
 SPRITE_SHORT, SPRITE_LONG = 144, 256
 SHEET_SIDE = 10
@@ -103,6 +103,8 @@ class Mode(StrEnum):
 
     #: Pictures: every frame of the grid is encoded, in every rung.
     GRID = "grid"
+    #: Pictures: of frames that repeat only the first is encoded, and each that begins a group of pictures.
+    REPEATS = "repeats"
     #: The whole sound.
     SOUND = "sound"
     #: All text subtitles, each as one WebVTT file.
@@ -120,60 +122,9 @@ class Chunk:
     frames: int
     mode: Mode = Mode.GRID
 
-
-@dataclass(frozen=True)
-class VideoTrack:
-    """What happens to the picture before the ladder."""
-
-    stream_index: int
-    #: As the decoder gives it, upright; frames of another size are fitted into it.
-    source_width: int
-    source_height: int
-    #: With square pixels.
-    width: int
-    height: int
-    #: Which field comes first (`tff`, `bff`, `auto`); empty for whole pictures.
-    deinterlace: str
-    #: Empty for SDR, else the source's transfer, to be tone-mapped.
-    tone_map: str
-    #: The source's YCbCr matrix, as swscale names it.
-    matrix: str
-    #: Grid frames from output time 0 to the end of the picture; fewer than the grid's where the sound goes on.
-    frames: int
-    rungs: tuple[Rendition, ...]
-    #: False: chunks are cut by decoding from the start (then there is only one).
-    seekable: bool
-    #: How much earlier than a picture's time a seek must aim, in GRID_TICKS.
-    reorder_ticks: int = 0
-    full_range: bool = False
-    #: Pictures of another shape can be put into the size; in some formats bars of odd widths cannot be drawn.
-    letterbox: bool = True
-    #: Has to be put on a ground.
-    transparent: bool = False
-    #: Empty: ffmpeg's choice.
-    decoder: str = ""
-
-
-@dataclass(frozen=True)
-class AudioTrack:
-    """What happens to the sound: `bitrate` in bit/s, mono or stereo at 48 kHz."""
-
-    stream_index: int
-    channels: int
-    bitrate: int
-    language: str
-    #: Where the sound is brought to; None: it stays as it is.
-    loudness: Loudness | None = None
-
-
-@dataclass(frozen=True)
-class TextTrack:
-    """Subtitles that become one WebVTT file: `name` (`text1`, …) is the file's, `language` what the container says."""
-
-    name: str
-    stream_index: int
-    language: str
-    title: str
+    @property
+    def pictures(self) -> bool:
+        return self.mode in (Mode.GRID, Mode.REPEATS)
 
 
 @dataclass(frozen=True)
@@ -221,6 +172,11 @@ class Plan:
     revision: int = PLAN_REVISION
 
     @property
+    def drops_repeats(self) -> bool:
+        """In some chunk at least."""
+        return any(chunk.mode is Mode.REPEATS for chunk in self.chunks)
+
+    @property
     def rungs(self) -> tuple[str, ...]:
         """What a player chooses from, highest first: the pictures, or the sound where there is no picture."""
         return tuple(rung.name for rung in self.video.rungs) if self.video else (AUDIO_TRACK,)
@@ -260,12 +216,8 @@ class Plan:
             fingerprint=fields["fingerprint"],
             origin_ticks=fields["origin_ticks"],
             grid=Grid(**fields["grid"]),
-            video=VideoTrack(**{**video, "rungs": tuple(Rendition(**rung) for rung in video["rungs"])})
-            if video
-            else None,
-            audio=AudioTrack(**{**audio, "loudness": audio["loudness"] and Loudness(**audio["loudness"])})
-            if audio
-            else None,
+            video=VideoTrack.from_json(video) if video else None,
+            audio=AudioTrack.from_json(audio) if audio else None,
             chunks=tuple(Chunk(**{**chunk, "mode": Mode(chunk["mode"])}) for chunk in fields["chunks"]),
             text=tuple(TextTrack(**track) for track in fields["text"]),
             storyboard=Storyboard(**fields["storyboard"]) if fields["storyboard"] else None,
@@ -284,6 +236,7 @@ def make_plan(
     steps: tuple[LadderStep, ...],
     packaging: Packaging,
     loudness: Loudness | None = None,
+    screens: Screens | None = None,
 ) -> Plan:
     """Cut the source. `identity` is what else makes the plan this one: ETag, size, encoder settings, ffmpeg build,
     and the generation (the epoch whose stream is published), so that a re-submit of a READY video starts afresh.
@@ -302,14 +255,18 @@ def make_plan(
         gop_frames=gop,
         segment_frames=gop * max(1, round(packaging.segment_seconds / packaging.gop_seconds)),
     )
-    video = _video_track(source, steps, grid, origin)
-    audio = _audio_track(source.audio, loudness)
+    end = _placed(source, origin, source.video.end_seconds) if source.video else length
+    video = video_track(source.video, steps, screens, grid.rate, max(1, min(grid.frames, round(end * grid.rate))))
+    audio = audio_track(source.audio, loudness)
     chunks = _chunks(grid, video, audio, packaging)
+    if video and source.video and screens and screens.drop_repeats:
+        late = float(source.video.start_seconds - origin)
+        chunks = tuple(_looked_at(chunk, grid, source.video, late) for chunk in chunks)
     if source.text:
         chunks += (Chunk(chunks[-1].number + 1, 0, grid.segments, 0, grid.frames, Mode.TEXT),)
     origin_ticks = round(origin * GRID_TICKS)
     board = _storyboard(grid, video, chunks, packaging.sprite_seconds)
-    texts = _text_tracks(source.text)
+    texts = text_tracks(source.text)
     plan = Plan("", origin_ticks, grid, video, audio, chunks, texts, board, source.gaps, source.continuous)
     text = json.dumps({"plan": plan.to_json(), "identity": identity}, sort_keys=True, default=str)
     return replace(plan, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:32])
@@ -331,45 +288,6 @@ def _origin(source: Source, rate: Fraction) -> Fraction:
     return source.video.start_seconds - (math.ceil(lead * rate) / rate if lead > LEAD_SECONDS else 0)
 
 
-def _video_track(source: Source, steps: tuple[LadderStep, ...], grid: Grid, origin: Fraction) -> VideoTrack | None:
-    stream = source.video
-    if stream is None:
-        return None
-    width, height = display_size(stream.width, stream.height, stream.sample_aspect)
-    return VideoTrack(
-        stream_index=stream.index,
-        source_width=stream.width,
-        source_height=stream.height,
-        width=width,
-        height=height,
-        deinterlace=stream.fields,
-        tone_map=stream.transfer if stream.transfer in ("smpte2084", "arib-std-b67") else "",
-        matrix=stream.matrix,
-        frames=max(1, min(grid.frames, round(_placed(source, origin, stream.end_seconds) * grid.rate))),
-        rungs=ladder(width, height, steps),
-        seekable=stream.seekable,
-        reorder_ticks=math.ceil(stream.reorder_seconds * GRID_TICKS),
-        full_range=stream.full_range,
-        letterbox=not (stream.width % 2 or stream.height % 2 or stream.pixel_format.startswith("yuv41")),
-        transparent=stream.transparent,
-        decoder=stream.decoder,
-    )
-
-
-def _audio_track(stream: AudioStream | None, loudness: Loudness | None) -> AudioTrack | None:
-    if stream is None:
-        return None
-    mono = stream.channels == 1
-    return AudioTrack(stream.index, 1 if mono else 2, 80_000 if mono else 128_000, stream.language, loudness)
-
-
-def _text_tracks(streams: tuple[TextStream, ...]) -> tuple[TextTrack, ...]:
-    return tuple(
-        TextTrack(f"text{number}", stream.index, stream.language, stream.title)
-        for number, stream in enumerate(streams, start=1)
-    )
-
-
 def _storyboard(
     grid: Grid, video: VideoTrack | None, chunks: tuple[Chunk, ...], sprite_seconds: float
 ) -> Storyboard | None:
@@ -380,7 +298,7 @@ def _storyboard(
     width, height = fitted(lowest.width, lowest.height, SPRITE_SHORT, SPRITE_LONG)
     gops = max(1, round(grid.rate * Fraction(sprite_seconds) / grid.gop_frames))  # only key frames are looked at
     interval = gops * grid.gop_frames
-    whole = max(chunk.frames for chunk in chunks if chunk.mode is Mode.GRID)
+    whole = max(chunk.frames for chunk in chunks if chunk.pictures)
     pictures = math.ceil(whole / interval)
     columns = min(SHEET_SIDE, math.isqrt(pictures - 1) + 1)
     return Storyboard(interval, width, height, columns, min(SHEET_SIDE, math.ceil(pictures / columns)))
@@ -398,3 +316,14 @@ def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, pack
             start = grid.boundary(first)
             chunks.append(Chunk(number, first, last - first, start, grid.boundary(last) - start))
     return tuple(chunks)
+
+
+def _looked_at(chunk: Chunk, grid: Grid, stream: VideoStream, late: float) -> Chunk:
+    """Whether the chunk's frames are compared, by what its stretch of the source looks like. `late`: seconds that the
+    picture begins after output time 0. Closed gaps are not reckoned with: they misplace a decision, not a frame.
+    """
+    if chunk.mode is not Mode.GRID or stream.pixel_format not in COMPARED or stream.transfer in HDR:
+        return chunk
+    first, last = (float(frame / grid.rate) - late for frame in (chunk.first_frame, chunk.first_frame + chunk.frames))
+    repeated = stream.look.repeated(grid.rate, max(0.0, first), max(0.0, last))
+    return replace(chunk, mode=Mode.REPEATS) if repeated >= WORTH_LOOKING else chunk

@@ -76,6 +76,12 @@ class Receipt:
     chunks_assisted: int = 0
     #: Encoded again because their proof failed.
     chunks_redone: int = 0
+    #: What x264 was tuned for, `camera` or `screen`, and what was measured.
+    content: str = ""
+    content_reason: str = ""
+    #: Of the grid, in each rung; those dropped repeat the one before, which stays on screen instead.
+    frames: int = 0
+    frames_dropped: int = 0
     ffmpeg_build: str = ""
     warnings: tuple[str, ...] = ()
     chapters: tuple[Chapter, ...] = ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from appliance.adapters.ffmpeg import commands
+from appliance.adapters.ffmpeg import commands, filters
 from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run, together
 from appliance.adapters.ffmpeg.sandbox import Cage
@@ -108,7 +108,7 @@ def encode(
     runs: list[Ended] = []
 
     def start(command: list[str], seen: bool = False) -> Ended:
-        on_line = _seconds_of(on_seconds) if seen else None
+        on_line = _seconds_of(on_seconds, filters.stretch(plan, chunk)) if seen else None
         bounds = limits if "-progress" in command else silent
         ended = run(command, directory=directory, limits=bounds, check=check, on_line=on_line)
         runs.append(ended)
@@ -186,11 +186,13 @@ def _filled(ended: Ended) -> int | None:
     return int(counts[-1]) if counts else None
 
 
-def _seconds_of(on_seconds: Callable[[float], None]) -> Callable[[str], None]:
+def _seconds_of(on_seconds: Callable[[float], None], stretch: int) -> Callable[[str], None]:
+    """`stretch`: how many times slower ffmpeg's clock goes."""
+
     def line(text: str) -> None:
         key, _, value = text.partition("=")
         if key == "out_time_us" and value.strip().isdigit():
-            on_seconds(int(value) / 1_000_000)
+            on_seconds(int(value) / 1_000_000 / stretch)
 
     return line
 
@@ -220,6 +222,7 @@ def _package(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> tuple[T
             gop=grid.gop_frames,
             timescale=grid.timescale,
             frame_ticks=grid.frame_ticks,
+            stretch=filters.stretch(plan, chunk) if chunk.mode is Mode.REPEATS else 0,
         )
         for rung in plan.video.rungs
     )
@@ -244,6 +247,7 @@ def _package_sound(plan: Plan, chunk: Chunk, directory: Path, target: Path) -> t
 
 _PACKAGED: dict[Mode, Callable[[Plan, Chunk, Path, Path], tuple[TrackObjects, ...]]] = {
     Mode.GRID: _package,
+    Mode.REPEATS: _package,
     Mode.SOUND: _package_sound,
     Mode.TEXT: lambda *_: (),
 }
@@ -257,7 +261,7 @@ def _warnings(ended: Ended, plan: Plan, chunk: Chunk) -> tuple[str, ...]:
     if errors:
         found.append(f"Chunk {chunk.number}: {errors} frames could not be decoded and were bridged.")
     came = _filled(ended)
-    if chunk.mode is Mode.GRID and plan.video and came is not None:
+    if chunk.pictures and plan.video and came is not None:
         wanted = min(plan.video.frames - chunk.first_frame, chunk.frames)
         missing = float((wanted - came) / plan.grid.rate)
         if missing > LATE_SECONDS:

@@ -9,7 +9,8 @@ from pathlib import Path
 from appliance.adapters.ffmpeg import commands
 from appliance.domain.errors import Transient
 from appliance.domain.media import Rendition
-from appliance.domain.plan import GRID_TICKS, Chunk, Mode, Plan
+from appliance.domain.plan import Chunk, Mode, Plan
+from appliance.domain.tracks import GRID_TICKS
 from appliance.streams import webvtt
 from appliance.streams.segments import Extra, Kind
 

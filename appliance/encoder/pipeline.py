@@ -21,6 +21,7 @@ from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from appliance.domain.receipt import Chapter
 from appliance.domain.stored import Stored
+from appliance.domain.tracks import Screens
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing
 from appliance.encoder.patience import STORAGE_SECONDS, aside, insist
@@ -86,6 +87,7 @@ class Pipeline:
         steps: tuple[LadderStep, ...],
         packaging: Packaging,
         loudness: Loudness | None,
+        screens: Screens,
         gzip_playlists: bool,
         fetch: Callable[[Job, Path], Fetched],
         workspace: Callable[[Lease], AbstractContextManager[Path]],
@@ -96,6 +98,7 @@ class Pipeline:
         self._steps = steps
         self._packaging = packaging
         self._loudness = loudness
+        self._screens = screens
         self._gzip_playlists = gzip_playlists
         self._fetch = fetch
         self._workspace = workspace
@@ -136,7 +139,12 @@ class Pipeline:
             "ffmpeg": self._workshop.tools.build,
         }
         plan = make_plan(
-            source, identity=identity, steps=self._steps, packaging=self._packaging, loudness=self._loudness
+            source,
+            identity=identity,
+            steps=self._steps,
+            packaging=self._packaging,
+            loudness=self._loudness,
+            screens=self._screens,
         )
         plan = replace(plan, source_etag=fetched.etag, source_bytes=fetched.size_bytes)
         job.receipt = replace(
@@ -146,6 +154,9 @@ class Pipeline:
             bytes_in=fetched.bytes_in,
             rungs=plan.rungs,
             chunks_total=len(plan.chunks),
+            content=plan.video.content if plan.video else "",
+            content_reason=plan.video.why if plan.video else "",
+            frames=plan.grid.frames if plan.video else 0,
             chapters=_chapters(source, plan),
             ffmpeg_build=self._workshop.tools.build,
         )
@@ -159,6 +170,9 @@ class Pipeline:
         # Assistants and earlier attempts told only the rows what they cost and what they warned of.
         warnings = (sentence for chunk in chunks for sentence in chunk.warnings)
         job.receipt = job.receipt.warned(*warnings).finished(chunk.cost for chunk in chunks)
+        shown = sum(piece.samples for chunk in chunks for piece in chunk.segments(plan.rungs[0]))
+        dropped = plan.grid.frames - shown if plan.video else 0
+        job.receipt = replace(job.receipt, frames_dropped=dropped)
         return chunks
 
     def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
-from appliance.domain.plan import AUDIO_TRACK, Mode
+from appliance.domain.plan import AUDIO_TRACK
 from appliance.streams import cues, dash, jpeg, storyboard, texts
 from appliance.streams.cues import BadText
 from appliance.streams.master_rules import RATE_SLACK
@@ -121,7 +121,7 @@ def board(promised: Promised) -> Iterator[Finding]:
     ]
     if [(storyboard.timestamp(cue.start), storyboard.timestamp(cue.end), cue.text.strip()) for cue in shown] != wanted:
         yield key, f"Its {len(shown)} cues are not the {len(wanted)} pictures of the sheets, in their order."
-    if len(wanted) != sum(plan.storyboard.pictures(chunk) for chunk in plan.chunks if chunk.mode is Mode.GRID):
+    if len(wanted) != sum(plan.storyboard.pictures(chunk) for chunk in plan.chunks if chunk.pictures):
         yield key, "The sheets do not cover the recording."
 
 

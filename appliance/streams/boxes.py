@@ -10,7 +10,6 @@ import mmap
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 Buffer = bytes | mmap.mmap
@@ -348,25 +347,28 @@ def pack(kind: bytes, *parts: bytes) -> bytes:
 
 
 def fragment_head(
-    samples: list[Sample], *, sequence: int, track_id: int, decode_time: int, duration: int, video: bool
+    samples: list[Sample], *, sequence: int, track_id: int, decode_time: int, duration: int | None, video: bool
 ) -> bytes:
-    """A moof and the header of the mdat that holds `samples` in this order, each `duration` ticks long.
+    """A moof and the header of the mdat that holds `samples` in this order, each `duration` ticks (or its own) long.
 
     Of pictures the first is a sync sample and no other; `composition` counts from the decode time written here.
     """
-    width = 8 if video else 4
+    each = duration is None
+    width = (8 if video else 4) + (4 if each else 0)
     tfhd_flags = DEFAULT_BASE_IS_MOOF | DEFAULT_DURATION | DEFAULT_FLAGS
     trun_flags = DATA_OFFSET | EACH_SIZE | (FIRST_FLAGS | EACH_COMPOSITION if video else 0)
+    trun_flags |= EACH_DURATION if each else 0
     trun_bytes = 8 + 12 + (4 if video else 0) + width * len(samples)
     moof_bytes = 8 + 16 + 8 + 24 + 20 + trun_bytes
-    rows = chain.from_iterable((s.size, s.composition) if video else (s.size,) for s in samples)
+    columns = [*(["duration"] if each else []), "size", *(["composition"] if video else [])]
+    rows = [getattr(sample, column) for sample in samples for column in columns]
     trun = pack(
         b"trun",
         struct.pack(">IIi", 1 << 24 | trun_flags, len(samples), moof_bytes + 8),
         struct.pack(">I", SYNC) if video else b"",
-        struct.pack(">" + ("Ii" if video else "I") * len(samples), *rows),
+        struct.pack(">" + ("I" * each + "I" + "i" * video) * len(samples), *rows),
     )
-    tfhd = pack(b"tfhd", struct.pack(">IIII", tfhd_flags, track_id, duration, NOT_SYNC if video else SYNC))
+    tfhd = pack(b"tfhd", struct.pack(">IIII", tfhd_flags, track_id, duration or 0, NOT_SYNC if video else SYNC))
     tfdt = pack(b"tfdt", struct.pack(">IQ", 1 << 24, decode_time))
     moof = pack(b"moof", pack(b"mfhd", struct.pack(">II", 0, sequence)), pack(b"traf", tfhd, tfdt, trun))
     assert len(moof) == moof_bytes, "the data offset was computed for another moof"

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from appliance.domain.plan import AUDIO_TRACK, Plan, TextTrack
+from appliance.domain.plan import AUDIO_TRACK, Plan
+from appliance.domain.tracks import TextTrack
 from appliance.streams import languages
 from appliance.streams.rates import NOTHING, Rates, measure, target_duration
 from appliance.streams.segments import ChunkObjects, Extra, Kind, Segment, TrackObjects

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Plan
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Mode, Plan
 from appliance.domain.stored import Stored
 from appliance.streams import dash, languages, storyboard
 from appliance.streams.presentation import POSTER, Presentation, poster_key
@@ -183,19 +183,36 @@ def _measured(segment: SegmentFacts) -> tuple[int, int, tuple[Gop, ...]]:
 
 
 def on_the_grid(promised: Promised) -> Iterator[Finding]:
-    """Each segment shows exactly the frames that the plan gives it, each at its time; so together they show all."""
+    """Each segment shows exactly the frames that the plan gives it, each at its time; so together they show all.
+
+    Where repeats were dropped, the rest of them: every other rule holds their number, rung against rung and row.
+    """
     for name, track in promised.tracks():
         ticks, timescale, boundaries = _timeline(promised.plan, name)
+        sparse = _sparse(promised.plan, name)
         if track.init.timescale != timescale:
             yield track.init_key, f"It counts {track.init.timescale} ticks a second, the plan {timescale}."
         if len(track.segments) != promised.plan.grid.segments:
             yield track.key, f"It has {len(track.segments)} segments, the plan {promised.plan.grid.segments}."
         for number, segment in enumerate(track.segments[: promised.plan.grid.segments]):
             first, last = boundaries[number] * ticks, boundaries[number + 1] * ticks
-            if segment.times != array("q", range(first, last, ticks)):
+            grid = range(first, last, ticks)
+            if segment.times != array("q", grid) and not (number in sparse and _some_of(segment, grid)):
                 yield segment.key, f"Its {len(segment.times)} timestamps are not the grid's from {first} to {last}."
             if (segment.start, segment.duration) != (first, last - first):
                 yield segment.key, f"It lasts {segment.duration} ticks from {segment.start} on, not {last - first}."
+
+
+def _sparse(plan: Plan, name: str) -> set[int]:
+    """Segments in which frames may last longer, because those that repeat were dropped; how many is in the rows."""
+    chunks = [chunk for chunk in plan.chunks if chunk.mode is Mode.REPEATS and name != AUDIO_TRACK]
+    return {chunk.first_segment + number for chunk in chunks for number in range(chunk.segments)}
+
+
+def _some_of(segment: SegmentFacts, grid: range) -> bool:
+    """The first frame of the grid and some of the others, each once."""
+    times = segment.times
+    return times[0] == grid[0] and all(time in grid for time in times) and len(set(times)) == len(times)
 
 
 def _timeline(plan: Plan, name: str) -> tuple[int, int, list[int]]:

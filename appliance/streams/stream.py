@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import TypeVar
 from urllib.parse import urljoin
 
@@ -329,7 +330,7 @@ def _weight(segment: SegmentFacts | Weight, inits: Inits) -> Weight:
 
 def _facts(key: str, entry: Entry, data: bytes, inits: ReadInit) -> SegmentFacts:
     init, others, _ = inits
-    moofs, times, keys, shortest = [], array("q"), [], 0
+    moofs, times, keys, lasts = [], array("q"), [], []
     for fragment in boxes.read_fragments(data, init):
         samples = list(fragment.samples)
         if not samples or (not others and sum(sample.size for sample in samples) != fragment.end - fragment.body):
@@ -340,7 +341,7 @@ def _facts(key: str, entry: Entry, data: bytes, inits: ReadInit) -> SegmentFacts
             raise BadBoxes(f"a sample of the moof at byte {fragment.start} lasts no time")
         times.extend(sample.decode_time + sample.composition for sample in samples)
         keys += [s.decode_time + s.composition for s in samples if not s.flags & boxes.NO_SYNC_BIT]
-        shortest = min([*durations, shortest or max(durations)])
+        lasts += durations
         moofs.append(
             Moof(
                 offset=fragment.start,
@@ -353,4 +354,7 @@ def _facts(key: str, entry: Entry, data: bytes, inits: ReadInit) -> SegmentFacts
         )
     if not moofs:
         raise BadBoxes("there is no moof in it")
-    return SegmentFacts(key, entry, len(data), tuple(moofs), array("q", sorted(times)), shortest, tuple(keys))
+    shown = array("q", sorted(times))
+    # pictures that stay long may be decoded soon after one another: then durations say little
+    shortest = min((later - time for time, later in pairwise(shown) if later > time), default=min(lasts))
+    return SegmentFacts(key, entry, len(data), tuple(moofs), shown, shortest, tuple(keys))

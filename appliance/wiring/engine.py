@@ -12,6 +12,7 @@ from appliance.config import Config
 from appliance.domain.layout import Layout
 from appliance.domain.loudness import Loudness
 from appliance.domain.plan import Packaging, Plan
+from appliance.domain.tracks import Screens
 from appliance.domain.video import Lease
 from appliance.encoder.chunk import Rules
 from appliance.encoder.pipeline import Fetched, Pipeline
@@ -45,12 +46,14 @@ def pipeline(
             config.ffmpeg.max_pixels,
             config.ffmpeg.max_duration_seconds,
             encode.close_gaps_seconds,
+            encode.drop_repeats or bool(encode.screen_preset or encode.screen_tune or encode.screen_crf),
         ),
         steps=encode.ladder,
         packaging=Packaging(
             encode.gop_seconds, encode.segment_seconds, encode.chunk_seconds, encode.sprite_seconds, side_by_side
         ),
         loudness=Loudness(encode.loudness_lufs, encode.true_peak_db) if encode.loudness else None,
+        screens=Screens(encode.drop_repeats, encode.screen_preset, encode.screen_tune, encode.screen_crf),
         gzip_playlists=gzip_playlists,
         fetch=fetch,
         workspace=workspace,

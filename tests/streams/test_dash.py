@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from appliance.domain.plan import TextTrack
+from appliance.domain.tracks import TextTrack
 from appliance.streams import dash
 from appliance.streams.presentation import Presentation
 from appliance.streams.segments import ChunkObjects, Extra, Kind

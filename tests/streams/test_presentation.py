@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 
 from appliance.domain.media import Rendition
-from appliance.domain.plan import Chunk, Plan, Storyboard, TextTrack
+from appliance.domain.plan import Chunk, Plan, Storyboard
+from appliance.domain.tracks import TextTrack
 from appliance.streams.presentation import Presentation, published_rungs
 from appliance.streams.segments import ChunkObjects, Extra, Kind
 from appliance.streams.storyboard import storyboard, timestamp

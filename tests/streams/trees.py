@@ -20,10 +20,10 @@ from appliance.domain.plan import (
     Packaging,
     Plan,
     Storyboard,
-    TextTrack,
     make_plan,
 )
 from appliance.domain.stored import Absent, Stored
+from appliance.domain.tracks import TextTrack
 from appliance.streams import hls
 from appliance.streams.presentation import POSTER, poster_key
 from appliance.streams.proof import Broken, Expected, Verdict, prove, verify

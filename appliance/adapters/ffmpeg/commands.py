@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from appliance.adapters.ffmpeg import filters
 from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.domain.gaps import opened
 from appliance.domain.loudness import Correction
-from appliance.domain.media import Rendition, fitted
-from appliance.domain.plan import GRID_TICKS, Chunk, Grid, Plan, Storyboard
+from appliance.domain.media import Rendition, fitted, level
+from appliance.domain.plan import Chunk, Grid, Plan, Storyboard
+from appliance.domain.tracks import GRID_TICKS
 
 #: The source's name in the job's private directory: never the user's.
 SOURCE = "source"
@@ -29,6 +32,8 @@ FORMATS = (
 PROTOCOLS = "file,pipe,fd"
 #: How x264 encodes what is dropped again: its lookahead sees the same, so the pictures before come out as they did.
 CHEAPLY = "q=51,me=dia,subme=0,merange=4,no-8x8dct"
+#: Frames that x264's presets keep to predict from, where these are more than its B-frames need anyway.
+REFERENCES = {"slow": 5, "slower": 8, "veryslow": 16}
 
 
 def guarded_input(max_pixels: int) -> list[str]:
@@ -50,10 +55,10 @@ def probe(ffprobe: str, max_pixels: int) -> list[str]:
 
 
 def packets(ffprobe: str, max_pixels: int) -> list[str]:
-    """Every packet's stream, time and flags, one CSV line each: header durations lie, packets do not."""
+    """Every packet's stream, times, size and flags, one CSV line each: header durations lie, packets do not."""
     return [
         ffprobe, "-v", "error", *guarded_input(max_pixels),
-        "-of", "csv=p=0", "-show_entries", "packet=stream_index,pts,dts,duration,flags",
+        "-of", "csv=p=0", "-show_entries", "packet=stream_index,pts,dts,duration,size,flags",
         "-i", f"file:{SOURCE}",
     ]  # fmt: skip
 
@@ -71,17 +76,36 @@ def trial(ffmpeg: str, max_pixels: int, stream_index: int, kind: str, *, decoder
     ]  # fmt: skip
 
 
-def scan(ffmpeg: str, max_pixels: int, stream_index: int, at_seconds: float) -> list[str]:
-    """Ask `idet` whether a few seconds of pictures are made of two fields."""
+def scan(ffmpeg: str, max_pixels: int, stream_index: int, at_seconds: float, *, compare: bool = False) -> list[str]:
+    """Ask `idet` if some seconds of pictures are two fields each; with `compare` a line on stdout for each change."""
+    asked = ["-vf", "idet", "-frames:v", str(SCANNED_FRAMES)]
+    if compare:
+        graph = f"trim=end_frame={SCANNED_FRAMES},idet,{filters.COMPARE},{filters.COUNT}"
+        asked = ["-vf", graph, "-fps_mode", "passthrough"]
     return [
         ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-v", "info", *guarded_input(max_pixels),
         "-noaccurate_seek",  # any key frame near there will do; pictures on the way to the exact one cost as much
         "-ss", f"{at_seconds:.3f}",
         "-i", f"file:{SOURCE}",
         "-map", f"0:{stream_index}",
-        "-vf", "idet", "-frames:v", str(SCANNED_FRAMES),
-        "-f", "null", "-",
+        *asked, "-f", "null", "-",
     ]  # fmt: skip
+
+
+def look(
+    ffmpeg: str, max_pixels: int, stream_index: int, at_seconds: Sequence[float], *, decoder: str = ""
+) -> list[str]:
+    """The share of flat blocks in the key frames at or before these times, one line each on stdout."""
+    command = [ffmpeg, "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
+    for at in at_seconds:
+        command += [
+            *guarded_input(max_pixels),
+            "-noaccurate_seek", "-ss", f"{at:.3f}", "-threads", "1",  # no frames in advance
+            *_decoder(decoder), "-i", f"file:{SOURCE}",
+        ]  # fmt: skip
+    for number in range(len(at_seconds)):
+        command += ["-map", f"{number}:{stream_index}", "-vf", filters.FLAT, "-frames:v", "1", "-f", "null", "-"]
+    return command
 
 
 def _decoder(name: str) -> list[str]:
@@ -116,7 +140,7 @@ def video_chunk(
         "-filter_complex", filters.video_graph(plan, chunk, bridge),
     ]  # fmt: skip
     for rung in plan.video.rungs:
-        command += _rung(rung, plan.grid, chunk, preset, threads)
+        command += _rung(rung, plan, chunk, plan.video.preset or preset, threads)
     return command
 
 
@@ -190,27 +214,63 @@ def _seek(plan: Plan, chunk: Chunk) -> list[str]:
     ]  # fmt: skip
 
 
-def _rung(rung: Rendition, grid: Grid, chunk: Chunk, preset: str, threads: int) -> list[str]:
+def _rung(rung: Rendition, plan: Plan, chunk: Chunk, preset: str, threads: int) -> list[str]:
+    grid, slow = plan.grid, filters.stretch(plan, chunk)
     gop, count = str(grid.gop_frames), filters.encoded_frames(grid, chunk)
-    beyond, zone = [], ""
-    if count > chunk.frames:
-        # the next chunk begins with an IDR: the packets before it are this chunk's, in any order
-        beyond = ["-bsf:v", f"noise=drop=gte(n\\,{chunk.frames})"]
-        zone = f":zones={chunk.frames},{count},{CHEAPLY}"
+    # x264 counts frames, and where repeats are dropped nobody knows how many there are before the seam
+    zone = [f"zones={chunk.frames},{count},{CHEAPLY}"] if count > chunk.frames and slow == 1 else []
+    # what x264 makes of frames that last a second instead of one of the grid, taken back (its `qcomp` is 0.6)
+    crf = rung.crf + (6 * 0.4 * math.log2(grid.rate) if slow > 1 else 0)
     return [
         "-map", f"[{rung.name}]",
         "-c:v", "libx264", "-preset", preset, "-profile:v", "high",
-        "-crf", f"{rung.crf:g}", "-maxrate", str(rung.maxrate), "-bufsize", str(rung.bufsize),  # capped CRF
+        *(["-tune", plan.video.tune] if plan.video and plan.video.tune else []),
+        "-crf", f"{round(crf, 2):g}",
+        "-maxrate", str(rung.maxrate // slow), "-bufsize", str(rung.bufsize),  # capped CRF
         "-g", gop, "-keyint_min", gop, "-sc_threshold", "0", "-flags", "+cgop",  # an IDR exactly every GOP
+        *_forced_keys(grid, slow),
         "-bf", "3", "-threads", str(threads),
-        "-x264-params", f"force-cfr=1:stitchable=1{zone}",  # no rate games with frame times; equal headers
-        "-frames:v", str(count), *beyond,
+        "-x264-params", ":".join([*_rate_control(plan, rung, preset), "stitchable=1", *zone]),  # equal headers
+        "-frames:v", str(count), *_packets(plan, chunk, count),
         "-fps_mode", "passthrough",  # the graph has put the frames on the grid already
-        "-enc_time_base", f"{grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264
+        "-enc_time_base", f"{slow * grid.rate_den}:{grid.rate_num}",  # one tick a frame inside x264
         *_fragmented(),
+        *(["-write_btrt", "0"] if plan.drops_repeats else []),  # it would tell each chunk's own -maxrate
         "-video_track_timescale", str(grid.timescale),
         f"file:{rung.name}.mp4",
     ]  # fmt: skip
+
+
+def _forced_keys(grid: Grid, slow: int) -> list[str]:
+    """x264 counts frames, so where some are missing it is told when a group of pictures begins."""
+    every = float(slow * grid.gop_frames / grid.rate)
+    return ["-force_key_frames", f"expr:gte(t,n_forced*{every}-{float(slow / grid.rate / 2)})"] if slow > 1 else []
+
+
+def _rate_control(plan: Plan, rung: Rendition, preset: str) -> list[str]:
+    """No rate games with frame times. Chunks of one video need one header: the same rate and level in each."""
+    grid = plan.grid
+    if not plan.drops_repeats:
+        return ["force-cfr=1"]
+    # without force-cfr, which would say in the header that all frames are equally long; where they are, it is the same
+    return [f"fps={grid.rate_num}/{grid.rate_den}", f"level={level(rung, grid.rate, REFERENCES.get(preset, 4))}"]
+
+
+def _packets(plan: Plan, chunk: Chunk, count: int) -> list[str]:
+    """What is done to packets before they are written."""
+    grid, slow = plan.grid, filters.stretch(plan, chunk)
+    steps = []
+    if count > chunk.frames:
+        # the next chunk begins with an IDR: the packets before it are this chunk's, in any order
+        end = (
+            f"pts*tb\\,{float(slow * (chunk.frames - Fraction(1, 2)) / grid.rate)}"
+            if slow > 1
+            else f"n\\,{chunk.frames}"
+        )
+        steps.append(f"noise=drop=gte({end})")
+    if plan.drops_repeats:  # x264 was told another clock in some chunks; all have one header
+        steps.append(f"h264_metadata=tick_rate={2 * grid.rate}")
+    return ["-bsf:v", ",".join(steps)] if steps else []
 
 
 def audio_chunk(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 from appliance.domain.loudness import Correction
 from appliance.domain.media import Rendition
-from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, GRID_TICKS, Chunk, Grid, Plan, Storyboard, VideoTrack
+from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, Chunk, Grid, Mode, Plan, Storyboard
+from appliance.domain.tracks import GRID_TICKS, VideoTrack
 
 #: Frames are pushed this share of an output frame past the grid, so that a source at twice the rate never falls on the
 #: rounding edge: the same frames are chosen on both sides of every seam.
@@ -17,6 +19,11 @@ AUDIO_SLACK = 1
 STEREO = f"aresample={AUDIO_RATE},aformat=sample_fmts=s16:channel_layouts=stereo"
 #: Loudness and true peak (one `loudnorm` pass takes ten times as long); only its summary is wanted.
 METER = "ebur128=peak=true:framelog=quiet"
+#: Share of 8x8 blocks, of 255, in which no sample differs from its neighbours by more than noise.
+FLAT = (
+    "format=gray,sobel,lutyuv=y=if(lte(val\\,6)\\,255\\,0),scale=max(1\\,trunc(iw/8)):max(1\\,trunc(ih/8)):flags=area,"
+    "lutyuv=y=if(gte(val\\,254)\\,255\\,0),signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG:file=-"
+)
 #: JPEG knows only full-range BT.601 (JFIF); the rungs are BT.709.
 JPEG_COLOURS = "in_color_matrix=bt709:out_color_matrix=bt601:out_range=pc"
 #: A picture with this share (percent) of nearly black pixels stands for nothing.
@@ -33,6 +40,18 @@ WAVE = (
     "showwavespic=s=1280x720:colors=0x9ecbff:draw=full:scale=sqrt,"
     "format=rgb24,lutrgb=r=max(val\\,24):g=max(val\\,32):b=max(val\\,46),scale=out_color_matrix=bt601:out_range=pc"
 )
+
+
+#: What counts as a change: an 8x8 block whose 64 samples differ by this in all from the last frame that stayed (six
+#: levels each on average: a dot of a letter), or this share of all blocks by half as much (a slow fade).
+CHANGED_BLOCK, CHANGED_A_LITTLE, CHANGED_SHARE = 384, 192, 0.1
+COMPARE = f"mpdecimate=hi={CHANGED_BLOCK}:lo={CHANGED_A_LITTLE}:frac={CHANGED_SHARE}"
+#: A line on stdout for each frame.
+COUNT = "metadata=mode=add:key=grid:value=1,metadata=mode=print:file=-:direct=1"
+#: Samples a side of what is compared, in steps of half as much, in each plane; the first one's columns are left out.
+BLOCK = 8
+#: Columns of a bar left of the picture: of those that are left out, and of a block.
+BAR = 2 * BLOCK
 
 
 class Bridge(Enum):
@@ -58,6 +77,7 @@ def video_graph(plan: Plan, chunk: Chunk, bridge: Bridge = Bridge.NONE) -> str:
         *_one_size(track),
         *([f"bwdif=mode=send_frame:parity={track.deinterlace}:deint=all"] if track.deinterlace else []),
         *_on_the_grid(plan, chunk, track, bridge),
+        *(_changes(plan.grid, track) if chunk.mode is Mode.REPEATS else []),
         *(["premultiply=inplace=1"] if track.transparent else []),  # on black
         *_to_sdr(track),
     ]
@@ -111,6 +131,39 @@ def _on_the_grid(plan: Plan, chunk: Chunk, track: VideoTrack, bridge: Bridge) ->
         f"trim=start_frame={hold}:end_frame={hold + count}",
         *(["setpts=PTS-STARTPTS"] if hold else []),
     ]
+
+
+def stretch(plan: Plan, chunk: Chunk) -> int:
+    """How many times slower than they are x264 is told that frames follow each other.
+
+    It gives frames that stay longer more bits, up to those that stay a second; where repeats are dropped, a page would
+    be as large as it is long. When every frame stays a second or more it treats all alike, and still counts the rate
+    buffer by true times, which it does not with `force-cfr`.
+    """
+    return math.ceil(plan.grid.rate) if chunk.mode is Mode.REPEATS else 1
+
+
+def _changes(grid: Grid, track: VideoTrack) -> list[str]:
+    """Of the grid's frames the first two, those that begin a group, and those unlike the last one that stayed.
+
+    A bar left of the picture, black and white in turns, is what makes these a change. The second one stays because
+    FRAME-RATE is that of the frames that come fastest, and players reckon the rate from the first ones.
+    """
+    width, height = track.source_width, track.source_height
+    return [
+        # a line for each frame: where nothing changes, nothing comes out for seconds, and that is no standstill
+        COUNT,
+        f"pad={_whole_blocks(width + BAR)}:{max(2 * BLOCK, _whole_blocks(height))}:{BAR}:0",
+        f"drawbox=x=0:y=0:w={BAR}:h=ih:color=white:t=fill:enable=mod(floor(n/{grid.gop_frames})+gte(n\\,1)\\,2)",
+        COMPARE,
+        f"crop={width}:{height}:{BAR}:0:exact=1",
+        f"setpts=PTS*{math.ceil(grid.rate)}",
+    ]
+
+
+def _whole_blocks(length: int) -> int:
+    """The comparison leaves out what is no whole block at the lower and right edges, and less than two of them."""
+    return -(-length // BLOCK) * BLOCK
 
 
 def _to_sdr(track: VideoTrack) -> list[str]:

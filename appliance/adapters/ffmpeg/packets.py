@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 #: A last packet that claims to last longer than this is not believed.
 LONGEST_LAST_FRAME_SECONDS = 10
+#: What an unsigned number of `array` holds at least.
+LARGEST_BYTES = (1 << 32) - 1
 #: ffmpeg's own bounds of a clock that jumps (`dts_delta_threshold`, ts_discontinuity_detect): seconds ahead and back.
 JUMP_AHEAD, JUMP_BACK = Fraction(10), Fraction(1, 10)
 
@@ -17,6 +20,8 @@ class Packets:
 
     time_base: Fraction
     times: list[int] = field(default_factory=list)
+    #: Their bytes.
+    sizes: array[int] = field(default_factory=lambda: array("I"))
     last_end: int = 0
     #: How often the stream's own clock goes backwards.
     backwards: int = 0
@@ -28,7 +33,7 @@ class Packets:
     _last_step: int = 0
     _since_key: int = 0
 
-    def add(self, pts: int | None, dts: int | None, length: int, flags: str) -> None:
+    def add(self, pts: int | None, dts: int | None, length: int, flags: str, size: int = 0) -> None:
         """One packet; those that an edit list cuts off (`D`) are not part of the presentation."""
         if dts is not None:
             self._step(dts)
@@ -42,6 +47,7 @@ class Packets:
         if length * self.time_base > LONGEST_LAST_FRAME_SECONDS:
             length = 0
         self.times.append(start)
+        self.sizes.append(size)
         self.last_end = max(self.last_end, start + length) if len(self.times) > 1 else start + length
 
     def _step(self, dts: int) -> None:
@@ -77,18 +83,18 @@ class Demuxed:
     offset: Fraction = Fraction(0)
 
     def take(self, line: str) -> None:
-        """One CSV line of ffprobe: stream, pts, dts, duration, flags."""
+        """One CSV line of ffprobe: stream, pts, dts, duration, size, flags."""
         fields = line.split(",")
-        if len(fields) < 5 or not fields[0].isdigit() or int(fields[0]) not in self.streams:
+        if len(fields) < 6 or not fields[0].isdigit() or int(fields[0]) not in self.streams:
             return
         packets = self.streams[int(fields[0])]
-        pts, dts, length = (_whole(text) for text in fields[1:4])
+        pts, dts, length, size = (_whole(text) for text in fields[1:5])
         if self.mend and dts is not None:
             shift = round(self.offset / packets.time_base)
             away = packets.jump(dts + shift)
             self.offset -= away * packets.time_base
             pts, dts = pts if pts is None else pts + shift - away, dts + shift - away
-        packets.add(pts, dts, length or 0, fields[4])
+        packets.add(pts, dts, length or 0, fields[5], min(size or 0, LARGEST_BYTES))
 
 
 def _whole(text: str) -> int | None:

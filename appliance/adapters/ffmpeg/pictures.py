@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,7 @@ from fractions import Fraction
 SHOWN = re.compile(r"\bfmt:(\S+) .*?\bsar:(\d+)/(\d+) s:(\d+)x(\d+) ")
 COLOURS = re.compile(r"\bcolor_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)")
 SCAN = re.compile(r"Multi frame detection: TFF:\s*(\d+) BFF:\s*(\d+) Progressive:\s*(\d+) Undetermined:\s*(\d+)")
+AVERAGE = re.compile(r"lavfi\.signalstats\.YAVG=([0-9.]+)")
 #: Pixel formats with transparency.
 ALPHA = re.compile(r"(yuva|gbrap|rgba|bgra|argb|abgr|ya|pal8|ayuv|vuya)")
 #: Fewer pictures than this prove nothing about how they were scanned.
@@ -71,3 +73,17 @@ def scanned(words: Iterable[str], *, flagged: bool) -> str:
         if max(top, bottom) >= MAJORITY * pictures:
             return "tff" if top > bottom else "bff"
     return "auto" if flagged else ""
+
+
+def changes(words: Iterable[str], lines: Iterable[str], rate: Fraction) -> float | None:
+    """Pictures a second that are not as the one before, of the scanned sample; None where that was too small."""
+    found = SCAN.findall("\n".join(words))
+    pictures = sum(map(int, found[-1])) if found else 0
+    kept = sum(line.startswith("frame:") for line in lines)
+    return float(kept * rate / pictures) if pictures >= FEWEST else None
+
+
+def flat(lines: Iterable[str]) -> float:
+    """The median share of flat blocks in the key frames that `look` looked at; 0 where none could be."""
+    shares = [float(found[1]) / 255 for line in lines if (found := AVERAGE.search(line))]
+    return round(statistics.median_low(shares), 3) if shares else 0.0

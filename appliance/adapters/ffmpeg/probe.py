@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.packets import Demuxed, Packets
-from appliance.adapters.ffmpeg.pictures import Picture, first_picture, scanned
+from appliance.adapters.ffmpeg.pictures import Picture, changes, first_picture, flat, scanned
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
+from appliance.domain.content import WORTH_LOOKING, Look, moving
 from appliance.domain.errors import SourceRejected
 from appliance.domain.gaps import Gap, holes, shared
-from appliance.domain.media import AudioStream, Chapter, Source, TextStream, VideoStream, busiest_rate
-from appliance.domain.plan import GRID_TICKS
+from appliance.domain.media import AudioStream, Chapter, Source, TextStream, VideoStream, busiest_rate, snap_rate
+from appliance.domain.tracks import GRID_TICKS
 
 #: Containers in which a seek lands on a key frame at or before the wanted time.
 SEEKABLE = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -39,6 +40,8 @@ MAY_HAVE_FIELDS = frozenset(
 )
 #: Longer recordings are sampled a third of the way in: the beginning is often a still title.
 SHORT_SECONDS = 12
+#: Where in a recording its key frames are looked at.
+LOOKED_AT = (Fraction(1, 6), Fraction(1, 2), Fraction(5, 6))
 #: Dolby Vision's profile without a compatible base layer.
 DOLBY_ONLY = 5
 #: Dispositions of tracks that are not for everybody.
@@ -77,6 +80,8 @@ class Probe:
     max_duration_seconds: float
     #: A hole in all streams' timestamps that is longer is closed.
     close_gaps_seconds: float = 60.0
+    #: Whether frames repeat is looked at, for whom repeats are dropped.
+    looks: bool = False
 
     def __call__(self, directory: Path, check: Check, account: Callable[[Ended], None]) -> Source:
         """Probe `directory`/source. Raises SourceRejected with what is wrong with the file."""
@@ -235,14 +240,36 @@ class _Asker:
         self.no_decoder |= any("no decoder found" in line for line in ended.stderr)
         return bool(checksums)
 
-    def fields(self, stream: _Fields, length_seconds: Fraction) -> str:
-        """Which field comes first, empty for whole pictures: a sample is looked at where it may have fields at all."""
+    def fields(self, stream: _Fields, length_seconds: Fraction, rate: Fraction) -> tuple[str, float | None]:
+        """Which field comes first, empty for whole pictures: a sample is looked at where it may have fields at all.
+
+        With it, how many of its pictures a second are changes.
+        """
         flagged = stream.get("field_order", "progressive") not in ("progressive", "unknown")
         if stream.get("codec_name") not in MAY_HAVE_FIELDS:
-            return ""
+            return "", None
         at = float(length_seconds / 3) if length_seconds > SHORT_SECONDS else 0.0
-        command = commands.scan(self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], at)
-        return scanned(self._call(command, lambda _: None, DESCRIPTION_BYTES).stderr, flagged=flagged)
+        probe = self.probe
+        command = commands.scan(probe.tools.ffmpeg, probe.max_pixels, stream["index"], at, compare=probe.looks)
+        lines: list[str] = []
+        words = self._call(command, lines.append, DESCRIPTION_BYTES).stderr
+        return scanned(words, flagged=flagged), changes(words, lines, rate) if probe.looks else None
+
+    def look(self, stream: _Fields, times: Packets, changed: float | None, rate: Fraction) -> Look:
+        """How often the picture changes, by its packets; where it repeats, how flat three of its key frames are."""
+        length, picture = times.end_seconds - times.start_seconds, self.pictures[stream["index"]]
+        pixels = picture.width * picture.height
+        moved = moving([time * times.time_base for time in times.times], times.sizes, pixels)
+        found = Look(moved, changed)
+        if found.repeated(snap_rate(rate)) < WORTH_LOOKING:
+            return found
+        lines: list[str] = []
+        at = [float(length * share) for share in LOOKED_AT]
+        command = commands.look(
+            self.probe.tools.ffmpeg, self.probe.max_pixels, stream["index"], at, decoder=_decoder(stream)
+        )
+        self._call(command, lines.append, DESCRIPTION_BYTES)
+        return replace(found, flat=flat(lines))
 
 
 def _unreadable(words: str) -> SourceRejected:
@@ -306,6 +333,8 @@ def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields, ask
         end += 1 / rate
     containers = set(described["format"].get("format_name", "").split(","))
     hd = min(picture.width, picture.height) >= HD_SHORT_SIDE
+    fields, changed = ask.fields(stream, end - times.start_seconds, rate)
+    seekable = bool(containers & SEEKABLE) and not times.backwards and times.longest_gop <= LONGEST_GOP
     return VideoStream(
         index=stream["index"],
         codec=stream.get("codec_name", ""),
@@ -315,16 +344,17 @@ def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields, ask
         pixel_format=picture.pixel_format,
         transfer=picture.transfer,
         matrix=MATRICES.get(picture.matrix) or ("bt709" if hd else "bt601"),
-        fields=ask.fields(stream, end - times.start_seconds),
+        fields=fields,
         start_seconds=times.start_seconds,
         end_seconds=end,
         packets=len(times.times),
         busiest_rate=rate,
-        seekable=bool(containers & SEEKABLE) and not times.backwards and times.longest_gop <= LONGEST_GOP,
+        seekable=seekable,
         reorder_seconds=times.reorder * times.time_base,
         full_range=picture.full_range,
         transparent=picture.transparent,
         decoder=_decoder(stream),
+        look=ask.look(stream, times, changed, rate) if seekable and ask.probe.looks else Look(),
     )
 
 

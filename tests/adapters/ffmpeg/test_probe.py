@@ -16,7 +16,7 @@ from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import ConfigError, SourceRejected, Transient
 from appliance.domain.media import Source
-from appliance.domain.plan import GRID_TICKS
+from appliance.domain.tracks import GRID_TICKS
 from tests.recordings import numbered
 
 LIMITS = Limits(deadline_seconds=60, stall_seconds=30, memory_bytes=4 << 30)
