@@ -12,15 +12,16 @@ import math
 import select
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 from psycopg2 import errorcodes, extensions
-from psycopg2.extras import Json, RealDictCursor
+from psycopg2.extras import Json
 
-from appliance.adapters.postgres.statements import statements
+from appliance.adapters.postgres.statements import Statement, statements
 from appliance.domain.errors import ApplianceError, ConfigError, Unavailable
 
 DEPENDENCY = "postgres"
@@ -31,6 +32,16 @@ MARGIN_SECONDS = 5.0
 #: A dead peer is noticed within a minute, also by a connection that only waits.
 KEEPALIVES: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
 UUID_OID = 2950
+#: A statement is planned for keeps with its so-manieth run on a connection; a command's verbs never get there.
+PREPARED_RUN = 4
+#: Kept plans are made anew after this time: a table that was empty then may have grown.
+PLANS_SECONDS = 60.0
+#: The plan is not there (a pooler gave us another server process) or fits no more (a column got another type).
+PLAN_LOST = (
+    errorcodes.INVALID_SQL_STATEMENT_NAME,
+    errorcodes.DUPLICATE_PREPARED_STATEMENT,
+    errorcodes.FEATURE_NOT_SUPPORTED,
+)
 
 HINTS = {
     errorcodes.UNDEFINED_TABLE: "Run `video-appliance migrate`.",
@@ -53,6 +64,10 @@ class AmbiguousCommit(Unavailable):
 
 class ConnectionLost(Unavailable):
     """The connection broke under a statement."""
+
+
+class PlanLost(ApplianceError):
+    """A kept plan could not be used; nothing ran."""
 
 
 class Database:
@@ -79,6 +94,10 @@ class Database:
         self._search_path = search_path
         self._statements = {name: (found, found.composed(table)) for name, found in statements().items()}
         self._connection: Any = None
+        self._prepares = True
+        self._runs: Counter[Statement] = Counter()
+        self._prepared: dict[Statement, str] = {}
+        self._planned = -math.inf
         self._answered = -math.inf
         self._lock = threading.Lock()
 
@@ -93,7 +112,7 @@ class Database:
         with self._lock:
             self._connect_if_needed(doubt=found.writes)  # a read that meets a dead connection is read again
             try:
-                return self._execute(query, values)
+                return self._planned_once(found, query, values)
             except ConnectionLost as lost:
                 if found.writes:
                     raise AmbiguousCommit(
@@ -166,9 +185,31 @@ class Database:
             "search_path": self._search_path,
         }
 
+    def _planned_once(self, found: Statement, query: Any, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """As `_execute`, but what this connection runs again and again keeps its plan, where the server lets it."""
+        if not self._prepares or self._runs[found] < PREPARED_RUN:
+            self._runs[found] += 1
+            return self._execute(query, values)
+        try:
+            return self._execute(self._kept(found, query), values)
+        except PlanLost:
+            self._prepares = False
+        return self._execute(query, values)
+
+    def _kept(self, found: Statement, query: Any) -> str:
+        """What runs the kept plan, which is made when there is none; old ones are thrown away."""
+        if time.monotonic() - self._planned > PLANS_SECONDS:
+            self._execute("DISCARD PLANS", {})
+            self._planned = time.monotonic()
+        if found not in self._prepared:
+            preparing, executing = found.prepared(query.as_string(self._connection))
+            self._execute(preparing, {})
+            self._prepared[found] = executing
+        return self._prepared[found]
+
     def _execute(self, query: Any, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            cursor = self._connection.cursor(cursor_factory=RealDictCursor)
+            cursor = self._connection.cursor()
             cursor.execute(query, parameters)
             self._wait(self._statement_timeout_seconds + MARGIN_SECONDS)
         except (psycopg2.Error, TimeoutError) as error:
@@ -177,7 +218,10 @@ class Database:
             self._drop()
             raise
         self._answered = time.monotonic()
-        return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        if not cursor.description:
+            return []
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     def _wait(self, seconds: float) -> None:
         """Until the connection has nothing under way. Raises TimeoutError, or what the server answered."""
@@ -195,6 +239,8 @@ class Database:
             self._answered = time.monotonic()
             if code == errorcodes.READ_ONLY_SQL_TRANSACTION:
                 self._drop()
+            if code in PLAN_LOST:
+                return PlanLost(sentence)
             if code in HINTS or code.startswith(PASSING):
                 return Unavailable(DEPENDENCY, sentence, hint=HINTS.get(code, ""))
             return ApplianceError(sentence)
@@ -203,6 +249,8 @@ class Database:
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
+        self._runs.clear()
+        self._prepared.clear()
         if connection is not None:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()

@@ -59,7 +59,7 @@ LEFT JOIN LATERAL (
     WHERE video_id = v.id
     ORDER BY epoch DESC
     LIMIT 1) AS a ON TRUE
-WHERE %(status)s IS NULL OR v.status = %(status)s
+WHERE %(status)s::text IS NULL OR v.status = %(status)s
 ORDER BY v.id DESC
 LIMIT %(limit)s;
 

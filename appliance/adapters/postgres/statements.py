@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -17,6 +19,8 @@ EDGE = re.compile(r"^-- edge: (\w+) -> (\w+)$", re.MULTILINE)
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 REFERENCE = re.compile(r"\{(\w+)\}")
 INDEX = re.compile(r"(?:EXISTS|CONCURRENTLY) \{(\w+)\} ON")
+#: With its cast, if it has one.
+PARAMETER = re.compile(r"%\((\w+)\)s(::\w+(?:\[\])?)?")
 #: A table's name follows these words in whatever writes, and never in FOR NO KEY UPDATE.
 WRITE = re.compile(r"\b(UPDATE|INTO|DELETE FROM) \{")
 
@@ -29,13 +33,29 @@ class Statement:
     text: str
     edges: frozenset[Edge]
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         return WRITE.search(self.text) is not None
 
     def composed(self, table: str) -> sql.Composable:
         """For this table; the name stands in front, for whoever reads pg_stat_activity."""
         return sql.SQL(f"/* video-appliance {self.name} */ {self.text}").format(**identifiers(table))
+
+    def prepared(self, query: str) -> tuple[str, str]:
+        """PREPARE of the composed text, and the EXECUTE that takes the same parameters.
+
+        In SQL, because psycopg2 does not speak of it in the protocol. The name holds a sum of the text: behind a pooler
+        it may meet a namesake of another release or table.
+        """
+        casts: dict[str, str] = {}
+        for name, cast in PARAMETER.findall(query):
+            casts[name] = casts.get(name) or cast
+        numbers = {name: number for number, name in enumerate(casts, 1)}
+        text = PARAMETER.sub(lambda found: f"${numbers[found[1]]}{found[2] or ''}", query)
+        known = f"{self.name}_{zlib.crc32(query.encode()):08x}"
+        given = ", ".join(f"%({name})s{cast}" for name, cast in casts.items())
+        executing = f"/* video-appliance {self.name} */ EXECUTE {known}"
+        return f"PREPARE {known} AS {text}", executing + (given and f" ({given})")
 
 
 def identifiers(table: str) -> dict[str, sql.Identifier]:

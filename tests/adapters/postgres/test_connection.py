@@ -53,6 +53,69 @@ def test_a_statements_name_can_be_read_in_pg_stat_activity(plain, admin) -> None
     assert row["query"].startswith("/* video-appliance backlog */")
 
 
+def kept(database: Database) -> set[str]:
+    """Statements whose plans the server's end keeps."""
+    rows = database._execute("SELECT name FROM pg_prepared_statements", {})
+    return {row["name"].rpartition("_")[0] for row in rows}
+
+
+def test_a_statement_that_runs_again_and_again_keeps_its_plan_until_the_connection_is_another(plain) -> None:
+    leases = make_leases(plain)
+    for _ in range(connection_module.PREPARED_RUN):
+        leases.submit("a.mp4", 1)
+    assert kept(plain) == set()
+    leases.submit("a.mp4", 1)
+    assert kept(plain) == {"submit"}
+    plain.close()
+    leases.submit("a.mp4", 1)
+    assert kept(plain) == set()
+
+
+@pytest.mark.parametrize("lost", ["DEALLOCATE ALL", "ALTER TABLE video ALTER file_key TYPE varchar(900)"])
+def test_a_kept_plan_that_is_gone_or_fits_no_more_costs_nothing_but_its_speed(plain, admin, monkeypatch, lost) -> None:
+    """Behind a pooler the next statement may meet another server process."""
+    monkeypatch.setattr(connection_module, "PREPARED_RUN", 0)
+    leases = make_leases(plain)
+    claimed(leases, leases.submit("a.mp4", 1))
+    plain.run("video", video_id=1)
+    plain._execute(lost, {})
+    assert plain.run("video", video_id=1) == []
+    lease = claimed(leases, leases.submit("a.mp4", 1))
+    leases.complete(lease, hls_path="x", duration_seconds=1.0, receipt={})
+    assert plain._prepares is False
+    assert [attempt["outcome"] for attempt in admin.attempts(lease.video_id)] == ["ready"]
+    admin("ALTER TABLE video ALTER file_key TYPE text")
+
+
+def test_a_namesake_that_a_pooler_left_behind_is_not_used(plain, admin, monkeypatch) -> None:
+    monkeypatch.setattr(connection_module, "PREPARED_RUN", 0)
+    plain.ping()
+    found, query = plain._statements["backlog"]
+    preparing, _ = found.prepared(query.as_string(plain._connection))
+    plain._execute(preparing, {})
+    assert plain.run("backlog")[0]["uploaded"] == 0
+    assert plain._prepares is False
+
+
+def test_every_statement_of_the_work_can_be_prepared(plain) -> None:
+    plain.ping()
+    for found, query in plain._statements.values():
+        if not found.name.startswith("migrate_"):
+            plain._execute(found.prepared(query.as_string(plain._connection))[0], {})
+
+
+def test_plans_are_made_anew_after_a_while(plain, monkeypatch) -> None:
+    """A plan that was made while a table was empty may be a bad one now."""
+    monkeypatch.setattr(connection_module, "PREPARED_RUN", 0)
+    monkeypatch.setattr(connection_module, "PLANS_SECONDS", -1.0)
+    asked: list[str] = []
+    execute = plain._execute
+    monkeypatch.setattr(plain, "_execute", lambda query, values: (asked.append(str(query)), execute(query, values))[1])
+    plain.run("backlog")
+    plain.run("backlog")
+    assert asked.count("DISCARD PLANS") == 2
+
+
 def test_f25_an_idle_connection_that_was_dropped_is_replaced(plain, admin) -> None:
     leases = make_leases(plain)
     lease = claimed(leases, leases.submit("a.mp4", 1))
