@@ -18,8 +18,8 @@ from appliance.domain.tracks import GRID_TICKS
 SOURCE = "source"
 POSTER = "poster.jpg"
 EVEN_SOUND = "sound.mka"
-#: Two seconds show movement, and at 1080p decode in one.
-SCANNED_FRAMES = 60
+#: Enough to see movement, and for a still picture whose fields seem to come in turns to show both turns.
+SCANNED_FRAMES = 120
 #: A poster fits into this, in pixels.
 POSTER_SHORT, POSTER_LONG = 720, 1280
 #: Subtitles are written this much later than they are, so that those before output time 0 have a time too, in seconds.

@@ -161,9 +161,9 @@ def _unavailable(about: str, error: Unavailable) -> Finding:
 def _tell(found: list[Finding]) -> None:
     for finding in found:
         line = f"{SIGNS[finding.status]:<8} {finding.about}: {finding.sentence}".rstrip(": ")
-        terminal.say(line, style=STYLES[finding.status])
+        terminal.say(line, style=STYLES[finding.status], hang=9)
         if finding.cure:
-            terminal.say(f"         → {finding.cure}")
+            terminal.say(f"         → {finding.cure}", hang=11)
     wrong = sum(finding.status in (PROBLEM, DOWN) for finding in found)
     warnings = sum(finding.status == WARNING for finding in found)
     terminal.say(f"{_number(wrong, 'problem')}, {_number(warnings, 'warning')}")
