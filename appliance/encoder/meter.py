@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from appliance.domain.plan import Chunk, Plan
+from appliance.domain.plan import Chunk, Mode, Plan
 
 #: (fraction of the chunks' frames done, media seconds per second, seconds remaining, the running chunk's number)
 Report = Callable[[float, float | None, float | None, int], None]
 
 
 class Meter:
-    """Counts grid frames of the chunks that are done and of the one that is running."""
+    """Counts grid frames of the chunks that are done and of the one that is running.
+
+    Where there are pictures only they count: sound and texts have as many frames and take next to no time.
+    """
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self._rate = float(plan.grid.rate)
-        self._frames = {chunk.number: chunk.frames for chunk in plan.chunks}
+        slow = Mode.GRID if plan.video else Mode.SOUND
+        self._frames = {chunk.number: chunk.frames if chunk.mode is slow else 0 for chunk in plan.chunks}
         self._total = sum(self._frames.values())
         self._finished: set[int] = set()
         self._resumed = 0
@@ -38,7 +42,7 @@ class Meter:
 
     def move(self, chunk: Chunk, seconds: float) -> None:
         """The running chunk has `seconds` of media out."""
-        frames = self._done + min(chunk.frames, seconds * self._rate)
+        frames = self._done + min(self._frames[chunk.number], seconds * self._rate)
         elapsed = time.monotonic() - self._started
         fresh = frames - self._resumed
         remaining = elapsed * (self._total - frames) / fresh if fresh > 0 else None
@@ -48,7 +52,8 @@ class Meter:
     def finish(self, chunk: Chunk, wall_seconds: float) -> None:
         """The running chunk is encoded; its pace is the estimate for the next one."""
         self._finished.add(chunk.number)
-        self._pace = wall_seconds / (chunk.frames / self._rate)
+        if frames := self._frames[chunk.number]:
+            self._pace = wall_seconds / (frames / self._rate)
 
     def expected_seconds(self, chunk_frames: int) -> float | None:
         """Wall seconds a chunk of so many frames will take; None before one was seen."""
