@@ -54,7 +54,7 @@ def _connections(config: Config, most: int) -> Iterator[Finding]:
     encoders = config.pool.encoders if isinstance(config.pool.encoders, int) else look().cores
     needed = CONNECTIONS_PER_ENCODER * encoders + CONNECTIONS_PER_HOST
     if needed > most:
-        cure = "Raise max_connections, put a pooler in session mode between, or lower pool.encoders."
+        cure = "Raise max_connections, put a pooler between, or lower pool.encoders."
         yield Finding("postgres", PROBLEM, f"This host needs {needed} connections, and the server allows {most}.", cure)
 
 
