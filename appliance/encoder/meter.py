@@ -19,8 +19,8 @@ class Meter:
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self._rate = float(plan.grid.rate)
-        slow = Mode.GRID if plan.video else Mode.SOUND
-        self._frames = {chunk.number: chunk.frames if chunk.mode is slow else 0 for chunk in plan.chunks}
+        slow = (Mode.GRID, Mode.REPEATS) if plan.video else (Mode.SOUND,)
+        self._frames = {chunk.number: chunk.frames if chunk.mode in slow else 0 for chunk in plan.chunks}
         self._total = sum(self._frames.values())
         self._finished: set[int] = set()
         self._resumed = 0

@@ -42,7 +42,8 @@ def figures(world: World, directory: Path, *, slots: int, seconds: float, settle
     yield Figure("idle, PSS of a slot in MiB", max(shares), SLOT_MIB, raw={"median": median(shares)})
     alone = memory[running.process.pid]
     others = sum(share for pid, share in memory.items() if pid not in encoders) - alone
-    yield Figure("idle, PSS of the supervisor in MiB", alone, SUPERVISOR_MIB, raw={"fork server beside it": others})
+    both = {"supervisor": alone, "fork server": others}
+    yield Figure("idle, PSS of the supervisor and its fork server in MiB", alone + others, SUPERVISOR_MIB, raw=both)
     yield Figure("idle, statements a second", statements / length, STATEMENT_TARGET, raw={"statements": statements})
 
 

@@ -5,12 +5,10 @@
 SELECT 1;
 
 -- name: session
--- Not in the startup packet: connection poolers refuse options there. Nothing of ours reads a table from end to end;
--- a plan that is kept would go on doing so because the table was empty when it was made.
+-- Not in the startup packet: connection poolers refuse options there.
 SELECT set_config('statement_timeout', %(statement_timeout)s, false),
        set_config('default_transaction_isolation', 'read committed', false),
        set_config('timezone', 'UTC', false),
-       set_config('enable_seqscan', 'off', false),
        CASE WHEN %(search_path)s <> '' THEN set_config('search_path', %(search_path)s, false) END;
 
 -- name: migrate_patience
