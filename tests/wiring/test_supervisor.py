@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -201,7 +202,8 @@ def test_f43_a_main_loop_that_stands_still_feeds_no_watchdog_and_its_end_shows_w
             until(lambda: not alive(child), "the encoder's end")
     log = (tmp_path / "first.log").read_text(encoding="utf-8")
     assert "Fatal Python error: Aborted" in log
-    assert "supervisor/process.py" in log
+    # of the main loop, in whichever of its calls; a dump in the middle of one does not reach the outer ones
+    assert re.search(r"supervisor/(process|pool)\.py", log)
 
 
 def test_f40_a_reload_of_a_bad_file_fails_and_a_good_one_resizes_the_pool(world):
