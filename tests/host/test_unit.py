@@ -200,5 +200,6 @@ def test_a_reboot_in_mid_encode_goes_on_by_itself(service: Service, recording: P
     service.configure(pool={"drain_seconds": 1})
     service.machine.systemctl("reload", UNIT)
     video_id = service.begun(recording)
+    service.hold()  # a fast machine would come to the end of it first
     service.machine.reboot()
     assert service.ready(video_id)["chunks_resumed"] >= 1
