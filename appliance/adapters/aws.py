@@ -17,11 +17,6 @@ TRIES = 3
 
 #: `refusal` of a call that could not be signed; AWS itself never heard of it.
 NO_CREDENTIALS = "NoCredentials"
-#: What services call an account that they do not let in: who it is, not what it may do.
-STRANGERS = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken", "InvalidAccessKeyId"}
-    | {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "AuthFailure", NO_CREDENTIALS}
-)
 #: Refusals that pass by themselves.
 BUSY = ("Throttl", "TooManyRequests", "RequestTimeout")
 

@@ -18,6 +18,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from appliance.domain.errors import Refused, SourceRejected, Transient, Unavailable
+from appliance.domain.refusal import STRANGERS
 from appliance.domain.stored import Absent, Stored
 
 MIB = 1024 * 1024
@@ -40,15 +41,6 @@ MISSING = (404, 412)
 CHECKSUM = "CRC32"
 #: What a botocore call and the reading of its body raise; the latter's TLS errors are urllib3's own.
 ERRORS = (BotoCoreError, ClientError, Boto3Error, ResponseParserError, HTTPError)
-#: Answers that are about who asks, not what for: keys that are being changed, a clock. They pass, or stop the host.
-CREDENTIALS = {
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "InvalidToken",
-    "RequestExpired",
-    "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch",
-}
 #: Of an object's KMS key: 400, and a no all the same.
 LOCKED = {
     "KMS.DisabledException",
@@ -80,7 +72,7 @@ class S3:
     Raises SourceRejected `source_missing` where a source is read and is not there, Refused where a policy, a key or an
     archive keeps it from us, else Unavailable("s3", …).
     `ended` hears of each call, from the thread that made it: which bucket, and None when S3 answered. That an object is
-    not there is an answer.
+    not there, or not for us, is an answer.
     """
 
     def __init__(self, client: Any, bucket: str, ended: Ended = lambda *_: None) -> None:
@@ -247,7 +239,8 @@ class S3:
             raise
         except ERRORS as error:
             unavailable = _translated(what, error)
-            self._ended(self, None if _status(error) in missing else unavailable)
+            answered = _status(error) in missing or isinstance(unavailable, Refused)
+            self._ended(self, None if answered else unavailable)
             raise unavailable from error
         self._ended(self, None)
 
@@ -277,7 +270,7 @@ def _translated(what: str, error: Exception) -> Unavailable:
     code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
     if code == "InvalidObjectState":
         return Refused("s3", f"S3 refuses {what}: it lies in an archive. Restore it, then retry the video.")
-    if code in LOCKED or (_status(error) == 403 and code not in CREDENTIALS):
+    if code in LOCKED or (_status(error) == 403 and code not in STRANGERS):  # those pass, or stop the host
         return Refused("s3", f"S3 refuses {what} ({code}). {CURE}")
     hint = "Check storage.bucket, the credentials, the region and the network."
     if isinstance(error, NoCredentialsError):

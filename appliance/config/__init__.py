@@ -125,7 +125,7 @@ class Ffmpeg:
     #: Empty: the programs of the installed wheels, else the `ffmpeg` and `ffprobe` on PATH.
     ffmpeg: str = ""
     ffprobe: str = ""
-    #: x264 threads of each rung; the rungs of a chunk already run side by side.
+    #: Of the decoder, the filters and each rung's x264; the rungs of a chunk already run side by side.
     threads: int = 1
     stall_seconds: float = 120.0
     #: A step may take this many times the media's length, and never less than `min_deadline_seconds`.

@@ -309,8 +309,9 @@ def _chunks(grid: Grid, video: VideoTrack | None, audio: AudioTrack | None, pack
     if audio:
         chunks.append(Chunk(AUDIO_CHUNK, 0, grid.segments, 0, grid.frames, Mode.SOUND))
     if video:
-        at_most = min(packaging.chunk_seconds / packaging.segment_seconds, grid.segments / packaging.side_by_side)
-        step = max(1, round(at_most)) if video.seekable else grid.segments
+        whole = round(packaging.chunk_seconds / packaging.segment_seconds)
+        step = max(1, min(whole, math.ceil(grid.segments / packaging.side_by_side)))
+        step = step if video.seekable else grid.segments
         for number, first in enumerate(range(0, grid.segments, step), start=1):
             last = min(first + step, grid.segments)
             start = grid.boundary(first)

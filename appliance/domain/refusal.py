@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+#: What services call an account that they do not let in: who it is, or this host's clock, not what it may do.
+STRANGERS = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "InvalidToken"}
+    | {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}
+    | {"AuthFailure"}
+)
+
 
 def cure(code: str, action: str) -> str:
     """`action` as IAM names it (`cloudwatch:GetMetricData`). Empty where the code alone says too little.

@@ -108,8 +108,8 @@ class ChunkTable:
 class Colleagues:
     """Threads that encode chunks beside the job's own, each in a directory of its own that has the source, too.
 
-    `hands` of a task on a plan in a directory. A chunk that fails goes back, and its thread leaves: the job meets the
-    same chunk, and says why.
+    `hands` of a task on a plan in a directory. A chunk that fails goes back, and its thread leaves, as does one that
+    cannot begin: the job meets the same chunk, or the same full disk, and says why.
     """
 
     def __init__(self, rooms: list[Path], hands: Callable[[LocalTask, Plan, Path], Hands]) -> None:
@@ -134,9 +134,9 @@ class Colleagues:
     def _work(self, lease: Lease, plan: Plan, room: Path) -> None:
         task = LocalTask(self._ended)
         self._tasks.append(task)
-        hands = self._hands(task, plan, room)
-        chunks = hands.workshop.chunks
-        with suppress(ApplianceError):
+        with suppress(ApplianceError, OSError):
+            hands = self._hands(task, plan, room)
+            chunks = hands.workshop.chunks
             while chunk := chunks.claim_chunk(lease, uuid.uuid4()):
                 with holding(chunks, task, chunk):
                     sent = hands.deliver(chunk, hands.encode(chunk, lambda _: None)).bytes_out

@@ -19,8 +19,8 @@ class Meter:
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self._rate = float(plan.grid.rate)
-        slow = (Mode.GRID, Mode.REPEATS) if plan.video else (Mode.SOUND,)
-        self._frames = {chunk.number: chunk.frames if chunk.mode in slow else 0 for chunk in plan.chunks}
+        counts = {it.number: it.pictures if plan.video else it.mode is Mode.SOUND for it in plan.chunks}
+        self._frames = {it.number: it.frames if counts[it.number] else 0 for it in plan.chunks}
         self._total = sum(self._frames.values())
         self._finished: set[int] = set()
         self._resumed = 0

@@ -136,14 +136,15 @@ def test_a_missing_bucket_is_not_the_uploads_fault(client, tmp_path):
 
 @pytest.fixture
 def behind(aws, bucket):
-    """`behind(rule)`: the bucket as it is seen through a gate."""
+    """`behind(rule)`: the bucket as it is seen through a gate; `behind.heard`: how its calls ended."""
     with Gate(aws) as gate:
         client = aws_adapter.client("s3", region=aws.region, endpoint_url=gate.endpoint_url, tries=1)
 
         def behind(rule):
             gate.rule = rule
-            return S3(client, bucket)
+            return S3(client, bucket, lambda _, error: behind.heard.append(error))
 
+        behind.heard = []
         yield behind
         client.close()
 
@@ -177,6 +178,7 @@ def test_f27_what_is_refused_is_told_apart_from_what_is_away_and_with_its_cure(b
             call()
         assert raised.value.code == "storage_refused"
         assert cure in raised.value.sentence
+        assert behind.heard[-1] is None  # it answers
 
 
 @pytest.mark.parametrize(
@@ -188,6 +190,7 @@ def test_f29_expired_or_changing_credentials_are_no_refusal(behind, tmp_path, st
         with pytest.raises(Unavailable) as raised:
             call()
         assert not isinstance(raised.value, Refused)
+        assert behind.heard[-1] is raised.value
 
 
 def test_f34_a_storage_that_sends_a_byte_now_and_then_is_away(s3, bucket, aws, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ import psycopg2
 import redis
 
 from appliance.adapters.ffmpeg import tools
+from tests.benchmarks.claims import administer
 from tests.hosts import World
 
 STATEMENT = re.compile(r"^video-appliance (\w+).*?\|LOG:  statement: /\* video-appliance (\w+) \*/", re.MULTILINE)
@@ -100,15 +101,6 @@ def _call(request: dict[str, Any]) -> tuple[str, str] | None:
         return service[1], headers.get("x-amz-target", request["method"]).rpartition(".")[2]
     listing = "list-type=" in request["url"]
     return "s3", "PUT" if listing or request["method"] in ("PUT", "POST") else request["method"]
-
-
-def administer(dsn: str, statement: str) -> None:
-    connection = psycopg2.connect(dsn)
-    try:
-        connection.autocommit = True
-        connection.cursor().execute(statement)
-    finally:
-        connection.close()
 
 
 def connections(dsn: str) -> Counter[str]:

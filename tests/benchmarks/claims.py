@@ -46,17 +46,18 @@ RECEIPT = {"cpu_seconds": 1.0, "wall_seconds": 1.0}
 def database(postgres: Postgres, fill: str = "") -> Iterator[str]:
     """A fresh one; with the appliance's schema when something is to be filled in."""
     name = f"claims_{uuid.uuid4().hex}"
-    _administer(postgres.dsn, f"CREATE DATABASE {name}")
+    administer(postgres.dsn, f"CREATE DATABASE {name}")
     dsn = postgres.database_dsn(name)
     if fill:
         migrate(dsn, table="video")
-        _administer(dsn, fill)
-        _administer(dsn, "VACUUM ANALYZE")
+        administer(dsn, fill)
+        administer(dsn, "VACUUM ANALYZE")
     yield dsn
-    _administer(postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(postgres.dsn, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _administer(dsn: str, statement: str) -> None:
+def administer(dsn: str, statement: str) -> None:
+    """Outside of any transaction."""
     connection = psycopg2.connect(dsn)
     try:
         connection.autocommit = True

@@ -76,6 +76,13 @@ def test_a_lecture_is_cut_into_minutes_with_the_audio_first() -> None:
     assert [(chunk.number, chunk.segments) for chunk in plan.chunks] == [(0, 25), (1, 10), (2, 10), (3, 5)]
 
 
+@pytest.mark.parametrize(("seconds", "segments"), [(30, [3, 2]), (6, [1]), (300, [10, 10, 10, 10, 10])])
+def test_a_short_video_is_cut_for_those_who_encode_it_side_by_side(seconds: int, segments: list[int]) -> None:
+    two = replace(PACKAGING, side_by_side=2)
+    plan = make_plan(Source("mov", video(30, seconds), None), identity={}, steps=DEFAULT_LADDER, packaging=two)
+    assert [chunk.segments for chunk in plan.chunks] == segments
+
+
 def test_a_source_that_cannot_be_cut_is_one_chunk() -> None:
     plan = plan_of(Source("mpegts", video(30, 600, seekable=False), None))
     assert [chunk.frames for chunk in plan.chunks] == [18_000]

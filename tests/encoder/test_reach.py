@@ -29,14 +29,14 @@ def seen(listener) -> bool:
 
 
 def test_f27_an_encoder_without_work_learns_that_s3_is_back(aws, bucket, listener):
-    """One thread asks, however many calls were refused, and ends with the outage."""
+    """One thread asks, however many calls were not answered, and ends with the outage."""
     paused, go = threading.Semaphore(0), threading.Event()
 
     def wait(_seconds: float) -> None:
         paused.release()
         go.wait()
 
-    with Gate(aws, lambda *_: (403, "AccessDenied")) as gate:
+    with Gate(aws, lambda *_: (503, "SlowDown")) as gate:
         client = aws_adapter.client("s3", region=aws.region, endpoint_url=gate.endpoint_url)
         s3 = S3(client, bucket, Reach(listener.parent, wait).ended)
         with capture_logs() as lines:

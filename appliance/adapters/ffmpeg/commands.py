@@ -134,7 +134,7 @@ def video_chunk(
         *(["-skip_frame", "nokey"] if bridge is Bridge.KEY else _seek(plan, chunk)),
         "-reinit_filter", "0",  # a new size in the middle is the graph's business: a new graph would begin again
         *_decoder(plan.video.decoder),
-        "-threads", str(threads),  # of the decoder: frames side by side cost memory, and two per cent of all CPU time
+        "-threads", str(threads),  # of the decoder: frames side by side cost memory and save no CPU time
         "-i", f"file:{SOURCE}",
         "-filter_complex_threads", str(threads),
         "-filter_complex", filters.video_graph(plan, chunk, bridge),

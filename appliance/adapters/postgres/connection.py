@@ -32,7 +32,7 @@ MARGIN_SECONDS = 5.0
 #: A dead peer is noticed within a minute, also by a connection that only waits.
 KEEPALIVES: dict[str, Any] = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
 UUID_OID = 2950
-#: A statement is planned for keeps with its so-manieth run on a connection; a command's verbs never get there.
+#: After so many runs on a connection a statement's plan is kept; a verb of the command line seldom gets there.
 PREPARED_RUN = 4
 #: Kept plans are made anew after this time: a table that was empty then may have grown.
 PLANS_SECONDS = 60.0

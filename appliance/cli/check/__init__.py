@@ -18,6 +18,7 @@ from appliance.cli.check.finding import DOWN, OK, PROBLEM, WARNING, Finding
 from appliance.cli.services import Services
 from appliance.config import Config
 from appliance.domain.errors import ApplianceError, Unavailable
+from appliance.domain.refusal import STRANGERS
 from appliance.encoder.patience import begun
 
 SIGNS = {OK: "ok", WARNING: "warning", PROBLEM: "PROBLEM", DOWN: "DOWN"}
@@ -149,7 +150,7 @@ def _unavailable(about: str, error: Unavailable) -> Finding:
     if word == aws.NO_CREDENTIALS:
         cure = "Give the instance a role with config/iam-policy.json, or run this where the service's account is set."
         return Finding("aws", PROBLEM, "There are no AWS credentials: no role, no environment, no file.", cure)
-    if word in aws.STRANGERS:
+    if word in STRANGERS:
         why = "they have expired" if "Expired" in word else "it does not know them, or this host's clock is wrong"
         cure = "Renew them where they come from; a role renews itself as long as the instance's metadata answer."
         return Finding("aws", PROBLEM, f"AWS does not accept the credentials: {why}.", cure)
