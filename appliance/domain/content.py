@@ -22,6 +22,8 @@ FLAT_SCREEN = 0.15
 SKIPPED_BYTES, SKIPPED_PIXELS = 64, 16_000
 #: A packet counts for the next frame of the grid when it comes less than this part of a frame before it.
 EARLY = 8
+#: Of a grid, a week's; times that lie further apart are no recording's, and nothing is said of them.
+MOST_FRAMES = 7 * 24 * 3600 * 30
 #: Formats in which pictures can be compared as they are, eight bits deep.
 COMPARED = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 
@@ -71,10 +73,13 @@ def moving(
         return ()
     start, most = min(times), SKIPPED_BYTES + pixels // SKIPPED_PIXELS
     step = time_base * rate
-    over, under = EARLY * step.numerator, EARLY * step.denominator
-    new = bytearray((max(times) - start) * over // under + 2)
-    for time, size in zip(times, sizes, strict=True):
-        if size > most:
-            new[((time - start) * over + step.denominator) // under] = 1
+    frames = [
+        ((time - start) * EARLY * step.numerator + step.denominator) // (EARLY * step.denominator) for time in times
+    ]
+    if max(frames) > MOST_FRAMES:
+        return ()
+    new = bytearray(max(frames) + 1)
+    for frame, size in zip(frames, sizes, strict=True):
+        new[frame] |= size > most
     seconds = range(math.ceil(len(new) / rate))
     return tuple(sum(new[math.ceil(second * rate) : math.ceil((second + 1) * rate)]) for second in seconds)
