@@ -118,8 +118,8 @@ def compare(name: str, directory: Path, seconds: float, rounds: int) -> Compared
     sizes = {which: sum(bench.rates().values()) for which, bench in jobs.items()}
     here, there, top = jobs["ours"], jobs["cascade"], jobs["ours"].job.rungs[0]
     playlist = here.job.out / f"{top.name}.m3u8"
-    ours = quality(here, playlist, grid(here.job.out), vmaf.ours(source, here.job.encode.ladder))
-    cascade = quality(there, there.job.out / f"{top.name}.mp4", there.job.rate, shapes.scaled(top))
+    ours = quality(here, playlist, grid(here.job.out), vmaf.ours(source, here.job.encode.ladder), Fraction(1, 8))
+    cascade = quality(there, there.job.out / f"{top.name}.mp4", there.job.rate, shapes.scaled(top), Fraction(0))
     raw = {
         **{f"{which} s": rounded(spent, 2) for which, spent in times.items()},
         "bytes": round(sizes["ours"] / sizes["cascade"], 3),
@@ -136,11 +136,12 @@ def compare(name: str, directory: Path, seconds: float, rounds: int) -> Compared
     )
 
 
-def quality(bench: Bench, top: Path, rate: Fraction, chain: str) -> float:
+def quality(bench: Bench, top: Path, rate: Fraction, chain: str, early: Fraction) -> float:
     """Mean VMAF of the top rung against the source on a grid, after a chain of filters."""
     rung = bench.job.rungs[0]
     size, step = (rung.width, rung.height), bench.job.encode.ladder[0]
-    return fmean(vmaf.scores(top, vmaf.Pair(bench.job.source, top, top, rate, step, size, 0, chain), 5).values())
+    pair = vmaf.Pair(bench.job.source, top, top, rate, step, size, 0, chain, early)
+    return fmean(vmaf.scores(top, pair, 5).values())
 
 
 def grid(out: Path) -> Fraction:

@@ -63,11 +63,13 @@ class Pair:
     frames: int
     #: From the source's frames to what is encoded.
     chain: str
+    #: Of a frame of the grid, how much earlier a frame of the source may come and still be the one; ours is an eighth.
+    early: Fraction = Fraction(1, 8)
 
     @property
     def reference(self) -> str:
         """The chain from the source to what is encoded, as the appliance's grid has it."""
-        phase = 1 / (8 * self.rate)
+        phase = self.early / self.rate
         return (
             f"setpts=PTS-STARTPTS+{float(phase)}/TB,fps=fps={self.rate}:start_time=0:round=near,{self.chain},setsar=1"
         )
