@@ -7,7 +7,7 @@ import argparse
 from appliance import config as configuration
 from appliance.wiring.memory import without
 
-with without("rich"):  # structlog has it for coloured tracebacks: 5 MiB
+with without("rich"):  # structlog has it for coloured tracebacks: 3 MiB
     from appliance.wiring import supervisor
 
 

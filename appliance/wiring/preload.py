@@ -11,7 +11,7 @@ import gc
 from appliance.adapters import aws
 from appliance.wiring.memory import one_heap, without
 
-with without("rich"):  # structlog has it for coloured tracebacks: 5 MiB
+with without("rich"):  # structlog has it for coloured tracebacks: 3 MiB
     import appliance.wiring.encoder  # noqa: F401
 one_heap()
 aws.read_models("s3", "sqs")
