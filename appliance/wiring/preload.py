@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import gc
 
+import appliance.wiring.encoder  # noqa: F401
 from appliance.adapters import aws
-from appliance.wiring.memory import one_heap, without
+from appliance.wiring.memory import one_heap
 
-with without("rich"):  # structlog has it for coloured tracebacks: 3 MiB
-    import appliance.wiring.encoder  # noqa: F401
 one_heap()
 aws.read_models("s3", "sqs")
 gc.collect()
