@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { serve } from "./pages.mjs";
 import { watch } from "./watch.mjs";
 
-const DEFAULTS = { rate: 4, deadline: 150_000, whole: true, seeks: [], bits: 0, buffer: 600, picture: null };
+const DEFAULTS = { rate: 4, deadline: 150_000, whole: true, seeks: [], bits: 0, width: 0, buffer: 600, picture: null };
 //: More at once, and a page waits for a processor while its sound runs on.
 const AT_ONCE = 4;
 const FLAGS = [

@@ -42,7 +42,8 @@ def test_every_player_plays_every_kind_of_stream_to_its_end_and_finds_every_plac
 def what(stream: Stream) -> dict[str, Any]:
     """What play.mjs takes of it."""
     ahead = {} if stream.whole else {"buffer": AHEAD}
-    return {"whole": stream.whole, "seeks": stream.seeks, "bits": BITS if stream.rate else 0, **ahead}
+    bars = {"bits": BITS if stream.rate else 0, "width": stream.size[0]}
+    return {"whole": stream.whole, "seeks": stream.seeks, **bars, **ahead}
 
 
 def complaints(stream: Stream, report: dict[str, Any]) -> Iterator[str]:

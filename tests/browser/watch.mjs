@@ -2,8 +2,9 @@
 //
 // `whole`: first everything is buffered, then it is played; so a stall is a hole in the stream at the playhead, and not a
 // machine that is busy with other things. Not `whole` (a long stream): only the seeks.
-// `bits`: frames show their number as so many vertical bars (tests/recordings.py); 0: they are not looked at.
-export async function watch({ rate, deadline, whole, seeks, bits }) {
+// `bits`: frames show their number as so many vertical bars (tests/recordings.py); 0: they are not looked at. `width`: the
+// recording's, in pixels.
+export async function watch({ rate, deadline, whole, seeks, bits, width }) {
   const video = document.getElementById("video");
   const note = () => document.getElementById("note")?.textContent ?? "";
   const errors = () => [...(window.problems ?? []), ...(video.error ? [video.error.message] : []), ...(note() ? [note()] : [])];
@@ -21,8 +22,9 @@ export async function watch({ rate, deadline, whole, seeks, bits }) {
   const pencil = canvas.getContext("2d", { willReadFrequently: true });
   const number = () => {
     if (!bits || !video.videoWidth) return null;
-    // The bars fill a whole number of pixels each; what is left over at the right is black.
-    const bar = Math.floor(video.videoWidth / bits), row = Math.floor(video.videoHeight / 2);
+    // In the recording the bars fill a whole number of pixels each, what is left over at the right is black; in a lower rung
+    // they are smaller in proportion.
+    const bar = Math.floor(width / bits) * video.videoWidth / width, row = Math.floor(video.videoHeight / 2);
     pencil.imageSmoothingEnabled = false;
     pencil.drawImage(video, 0, row, bar * bits, 1, 0, 0, bits, 1);
     const pixels = pencil.getImageData(0, 0, bits, 1).data;
