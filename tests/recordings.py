@@ -79,6 +79,12 @@ def ffmpeg(*arguments: str) -> None:
     subprocess.run([tools.find().ffmpeg, "-v", "error", "-nostdin", "-y", *arguments], check=True)
 
 
+def on_screen(rate: str, frames: int) -> str:
+    """A chain of filters: each frame of a grid as a viewer sees it, where repeats are not encoded."""
+    held = f"setpts=PTS-STARTPTS,fps={rate}:start_time=0:round=near:eof_action=pass"
+    return f"{held},tpad=stop=-1:stop_mode=clone,trim=end_frame={frames}"  # no reader says how long the last one stays
+
+
 def gray(file: Path, chain: str = "null") -> bytes:
     """All frames of a picture or video after a chain of filters, as grey from 0 (black) to 255 (white)."""
     command = [tools.find().ffmpeg, "-v", "error", "-i", str(file), "-map", "0:v:0", "-vf", f"{chain},format=gray"]

@@ -139,11 +139,16 @@ def test_an_encoder_process_never_imports_supervisor_web_page_or_terminal() -> N
     modules = loaded_by("appliance.wiring.encoder")
     strangers = ("appliance.supervisor", "appliance.cli", "appliance.local")
     assert not {name for name in modules if name.startswith(strangers)}
-    # structlog imports rich where it is installed; that is not ours to forbid.
     ours = [path for path in FILES if module(path) in modules]
     assert ours
     strangers = ("rich", "http", "prometheus_client")
     assert not {name for path in ours for name in imports(path) if name.split(".")[0] in strangers}
+
+
+@pytest.mark.parametrize("entry", ["appliance.cli.run", "appliance.wiring.preload"])
+def test_nothing_of_the_service_loads_what_draws_tables(entry: str) -> None:
+    """structlog would, because it is there."""
+    assert not {name for name in loaded_by(entry) if name.split(".")[0] in ("rich", "pygments")}
 
 
 def test_the_supervisor_imports_no_encoder_and_nothing_embedded() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 
 from appliance import config as configuration
-from appliance.wiring import supervisor
+from appliance.wiring.memory import without
+
+with without("rich"):  # structlog has it for coloured tracebacks: 3 MiB
+    from appliance.wiring import supervisor
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -149,7 +149,7 @@ class Sandbox:
 class Encode:
     preset: str = "veryfast"
     #: Frames that only repeat the one before are not encoded, where the source says that there are many.
-    drop_repeats: bool = False
+    drop_repeats: bool = True
     #: Of recordings of screens; an empty preset or tune is that of all others, `screen_crf` is added to each rung's.
     screen_preset: str = ""
     screen_tune: str = ""

@@ -20,6 +20,10 @@ FLAT_SCREEN = 0.15
 #: A packet that says only "as before": bytes, and pixels that one byte more stands for. In the corpus such packets have
 #: 63 (VP8, 826x590), 39 (VP9, 1139x540), 71 to 103 (H.264, 960x540) and 86 to 170 bytes (HEVC, 1920x1080).
 SKIPPED_BYTES, SKIPPED_PIXELS = 64, 16_000
+#: A packet counts for the next frame of the grid when it comes less than this part of a frame before it.
+EARLY = 8
+#: Of a grid, a week's; times that lie further apart are no recording's, and nothing is said of them.
+MOST_FRAMES = 7 * 24 * 3600 * 30
 #: Formats in which pictures can be compared as they are, eight bits deep.
 COMPARED = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 
@@ -33,7 +37,7 @@ class Content(StrEnum):
 
 @dataclass(frozen=True)
 class Look:
-    """What was measured. `moving`: packets with a picture of their own in each second since the picture's start.
+    """What was measured. `moving`: frames of the grid with a picture of their own in each second since the start.
 
     `changes`: pictures a second that differ from the one before, in a sample that was decoded; None where none was.
     `flat`: share of 8x8 blocks without an edge, the median of a few key frames; 0 where none was looked at.
@@ -59,12 +63,23 @@ class Look:
         return f"{self.repeated(rate):.0%} of the frames repeat, {self.flat:.0%} of the blocks are flat"
 
 
-def moving(times: Sequence[Fraction], sizes: Sequence[int], pixels: int) -> tuple[int, ...]:
-    """Packets in each second since the first, without those that only say "as before"."""
+def moving(
+    times: Sequence[int], sizes: Sequence[int], pixels: int, time_base: Fraction, rate: Fraction
+) -> tuple[int, ...]:
+    """Frames of a grid at `rate` in each second since the first packet that some packet has a new picture for: one that
+    says more than "as before". `times` in `time_base` seconds; a source that is faster than the grid has several.
+    """
     if not times:
         return ()
     start, most = min(times), SKIPPED_BYTES + pixels // SKIPPED_PIXELS
-    counts = [0] * (int(max(times) - start) + 1)
-    for time, size in zip(times, sizes, strict=True):
-        counts[int(time - start)] += size > most
-    return tuple(counts)
+    step = time_base * rate
+    frames = [
+        ((time - start) * EARLY * step.numerator + step.denominator) // (EARLY * step.denominator) for time in times
+    ]
+    if max(frames) > MOST_FRAMES:
+        return ()
+    new = bytearray(max(frames) + 1)
+    for frame, size in zip(frames, sizes, strict=True):
+        new[frame] |= size > most
+    seconds = range(math.ceil(len(new) / rate))
+    return tuple(sum(new[math.ceil(second * rate) : math.ceil((second + 1) * rate)]) for second in seconds)

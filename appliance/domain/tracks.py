@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -21,6 +22,8 @@ from appliance.domain.media import (
 
 #: A grid on which every rate of ours has whole ticks; the filters' time base while frames are put on the grid.
 GRID_TICKS = 720_000
+#: YCbCr in three planes of the same depth; everything else (RGB, palettes, grey) is swscale's to make YCbCr of.
+PLANES = re.compile(r"yuvj?(420|422|444)p(10le|12le)?$")
 #: Transfers that are tone-mapped: PQ and HLG.
 HDR = ("smpte2084", "arib-std-b67")
 
@@ -62,6 +65,8 @@ class VideoTrack:
     full_range: bool = False
     #: Pictures of another shape can be put into the size; in some formats bars of odd widths cannot be drawn.
     letterbox: bool = True
+    #: Plain YCbCr: colours can be changed plane by plane.
+    planes: bool = False
     #: Has to be put on a ground.
     transparent: bool = False
     #: Empty: ffmpeg's choice.
@@ -129,6 +134,7 @@ def video_track(
         reorder_ticks=math.ceil(stream.reorder_seconds * GRID_TICKS),
         full_range=stream.full_range,
         letterbox=not (stream.width % 2 or stream.height % 2 or stream.pixel_format.startswith("yuv41")),
+        planes=PLANES.match(stream.pixel_format) is not None,
         transparent=stream.transparent,
         decoder=stream.decoder,
         content=content,

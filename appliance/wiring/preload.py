@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gc
 
-import appliance.wiring.encoder  # noqa: F401
 from appliance.adapters import aws
-from appliance.wiring.memory import one_heap
+from appliance.wiring.memory import one_heap, without
 
+with without("rich"):  # structlog has it for coloured tracebacks: 3 MiB
+    import appliance.wiring.encoder  # noqa: F401
 one_heap()
 aws.read_models("s3", "sqs")
 gc.collect()

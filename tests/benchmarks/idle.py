@@ -38,12 +38,13 @@ def figures(world: World, directory: Path, *, slots: int, seconds: float, settle
         encoders = {event["pid"] for event in running.events("ENCODER_BOOTED")}
         memory = {process.pid: pss_mib(process) for process in cpu.below(running.process.pid)}
     yield Figure(f"idle, {slots} slots, CPU in cores", used / length, CPU_TARGET, raw={"cpu seconds": used})
-    shares = [memory[pid] for pid in encoders]
-    yield Figure("idle, PSS of a slot in MiB", max(shares), SLOT_MIB, raw={"median": median(shares)})
+    # the fork server holds what its children share; it is there for them
     alone = memory[running.process.pid]
-    others = sum(share for pid, share in memory.items() if pid not in encoders) - alone
-    both = {"supervisor": alone, "fork server": others}
-    yield Figure("idle, PSS of the supervisor and its fork server in MiB", alone + others, SUPERVISOR_MIB, raw=both)
+    server = sum(share for pid, share in memory.items() if pid not in encoders) - alone
+    shares = [memory[pid] + server / slots for pid in encoders]
+    raw = {"fork server": server, "median": median(shares)}
+    yield Figure("idle, PSS in MiB of a slot, with its part of the fork server", max(shares), SLOT_MIB, raw=raw)
+    yield Figure("idle, PSS in MiB of the supervisor", alone, SUPERVISOR_MIB)
     yield Figure("idle, statements a second", statements / length, STATEMENT_TARGET, raw={"statements": statements})
 
 

@@ -32,6 +32,7 @@ class Job:
     seconds: float
     encode: Encode
     threads: int = 0
+    sound: bool = True
 
     @property
     def rungs(self) -> tuple[Rendition, ...]:
@@ -48,15 +49,15 @@ def separate(job: Job) -> Commands:
     for rung in job.rungs:
         for number, start in enumerate(range(0, max(1, int(job.seconds)), PIECE_SECONDS)):
             piece = ["-ss", str(start), "-t", str(PIECE_SECONDS)]
-            graph = f"fps={job.rate},{_scale(rung)}"
+            graph = f"fps={job.rate},{scaled(rung)}"
             options = ["-map", "0:v:0", "-vf", graph, *_x264(job, rung)]
             found.append([*_ffmpeg(job, *piece), *options, str(job.out / f"{rung.name}-{number}.mp4")])
-    return [*found, [*_ffmpeg(job), *_sound(job)]]
+    return [*found, *([[*_ffmpeg(job), *_sound(job)]] if job.sound else [])]
 
 
 def split(job: Job) -> Commands:
     labels = "".join(f"[s{rung.name}]" for rung in job.rungs)
-    branches = ";".join(f"[s{rung.name}]{_scale(rung)}[{rung.name}]" for rung in job.rungs)
+    branches = ";".join(f"[s{rung.name}]{scaled(rung)}[{rung.name}]" for rung in job.rungs)
     return [_all(job, f"[0:v:0]fps={job.rate},split={len(job.rungs)}{labels};{branches}")]
 
 
@@ -64,12 +65,12 @@ def cascade(job: Job) -> Commands:
     parts, above = [], f"[0:v:0]fps={job.rate},"
     for number, rung in enumerate(job.rungs, start=1):
         below = "" if number == len(job.rungs) else f"[below{number}]"
-        parts.append(f"{above}{_scale(rung)}" + (f",split=2[{rung.name}]{below}" if below else f"[{rung.name}]"))
+        parts.append(f"{above}{scaled(rung)}" + (f",split=2[{rung.name}]{below}" if below else f"[{rung.name}]"))
         above = below
     return [_all(job, ";".join(parts))]
 
 
-def _scale(rung: Rendition) -> str:
+def scaled(rung: Rendition) -> str:
     return f"scale={rung.width}:{rung.height}:flags=bicubic,format=yuv420p"
 
 
@@ -77,7 +78,7 @@ def _all(job: Job, graph: str) -> list[str]:
     command = [*_ffmpeg(job), "-filter_complex", graph]
     for rung in job.rungs:
         command += ["-map", f"[{rung.name}]", *_x264(job, rung), str(job.out / f"{rung.name}.mp4")]
-    return [*command, *_sound(job)]
+    return [*command, *(_sound(job) if job.sound else [])]
 
 
 def _ffmpeg(job: Job, *piece: str) -> list[str]:
@@ -96,4 +97,4 @@ def _x264(job: Job, rung: Rendition) -> list[str]:
 
 
 def _sound(job: Job) -> list[str]:
-    return ["-map", "0:a:0?", "-vn", "-c:a", "aac", "-b:a", "128k", "-ac", "2", str(job.out / "sound.mp4")]
+    return ["-map", "0:a:0", "-vn", "-c:a", "aac", "-b:a", "128k", "-ac", "2", str(job.out / "sound.mp4")]

@@ -11,7 +11,7 @@ import pytest
 from appliance.config import Encode
 from appliance.local.aws import Aws
 from appliance.local.postgres import Postgres
-from tests.benchmarks import claims, cpu, encode, idle, measure, overhead, saturate, shapes
+from tests.benchmarks import claims, cpu, encode, idle, measure, overhead, saturate, screen, shapes
 from tests.benchmarks.measure import Figure, Missing
 from tests.hosts import World
 from tests.recordings import lecture
@@ -59,14 +59,30 @@ def test_claims_runs_without_its_peers_and_leaves_them_out(postgres: Postgres, n
     assert [figure.ratio is not None for figure in claims.sizes(postgres, 20, 40, 5, 1)] == [True, True]
 
 
-def test_a_camera_is_left_out_without_the_corpus(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_are_left_out_without_the_corpus(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CORPUS_DIR", raising=False)
     found = [
         *encode.figures(tmp_path, seconds=1, size=(160, 90), rounds=1),
         *saturate.figures(world, tmp_path, seconds=1, size=(160, 90), rounds=1),
+        *screen.figures(tmp_path, seconds=1, rounds=1),
     ]
-    assert len(found) == 7
-    assert {(figure.ratio, figure.why) for figure in found} == {(None, "CORPUS_DIR is not set")}
+    assert len(found) == 7 + 5 + 3
+    assert {figure.ratio for figure in found} == {None}
+    assert {figure.why for figure in found} == {"CORPUS_DIR is not set", "not all of the recordings are here"}
+
+
+def test_a_recording_of_a_screen_is_compared_with_the_cascade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = next(iter(screen.RECORDINGS))
+    file = tmp_path / "corpus" / name
+    file.parent.mkdir(parents=True)
+    lecture(file, seconds=2, size="480x360")
+    monkeypatch.setenv("CORPUS_DIR", str(tmp_path / "corpus"))
+    found = screen.compare(name, tmp_path / "out", seconds=3, rounds=1)
+    assert found.cpu > 0
+    assert found.bytes == pytest.approx(1, abs=0.2)
+    assert abs(found.vmaf) < 2  # each against its own frames: one frame off is far below
 
 
 @pytest.mark.parametrize("shape", [shapes.separate, shapes.split, shapes.cascade])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,9 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from appliance.adapters.ffmpeg import tools
+from appliance.adapters.ffmpeg import commands, filters, tools
+from appliance.adapters.ffmpeg.probe import Probe
+from appliance.adapters.ffmpeg.run import Limits
 from appliance.config import Config, Encode
 from appliance.domain.media import LadderStep
+from appliance.domain.tracks import video_track
 from appliance.wiring.local import encode_file
 from tests.recordings import lecture
 
@@ -57,16 +61,29 @@ class Pair:
     step: LadderStep
     size: tuple[int, int]
     frames: int
+    #: From the source's frames to what is encoded.
+    chain: str
+    #: Of a frame of the grid, how much earlier a frame of the source may come and still be the one; ours is an eighth.
+    early: Fraction = Fraction(1, 8)
 
     @property
     def reference(self) -> str:
         """The chain from the source to what is encoded, as the appliance's grid has it."""
-        phase = 1 / (8 * self.rate)
+        phase = self.early / self.rate
         return (
-            f"setpts=PTS-STARTPTS+{float(phase)}/TB,fps=fps={self.rate}:start_time=0:round=near,"
-            f"scale={self.size[0]}:{self.size[1]}:flags=bicubic+accurate_rnd:out_color_matrix=bt709:out_range=tv,"
-            "format=yuv420p,setsar=1"
+            f"setpts=PTS-STARTPTS+{float(phase)}/TB,fps=fps={self.rate}:start_time=0:round=near,{self.chain},setsar=1"
         )
+
+
+def ours(source: Path, steps: tuple[LadderStep, ...]) -> str:
+    """What the appliance does to the source's frames before it encodes the highest rung."""
+    found = tools.find()
+    with tempfile.TemporaryDirectory(prefix="probe-") as directory:
+        shutil.copy(source, Path(directory, commands.SOURCE))  # its cage lets it read nothing outside
+        probe = Probe(found, Limits(600, 600, 8 << 30), Config().ffmpeg.max_pixels, 86400)
+        track = video_track(probe(Path(directory), lambda: None, lambda _: None).video, steps, None, Fraction(30), 1)
+    assert track is not None
+    return ",".join(filters.top(track, track.rungs[0]))
 
 
 def measure(source: Path, directory: Path, settings: Encode = SETTINGS) -> list[Line]:
@@ -97,7 +114,7 @@ def encode(source: Path, directory: Path, settings: Encode) -> Pair:
     size, rate, frames = played(source, directory / "chunked", settings)
     step = next((step for step in settings.ladder if step.short_side <= min(size)), top)
     name = next((directory / "chunked").glob(f"{min(size)}p.m3u8"))
-    pair = Pair(source, name, directory / "uncut.mp4", rate, step, size, frames)
+    pair = Pair(source, name, directory / "uncut.mp4", rate, step, size, frames, ours(source, settings.ladder))
     gop = round(settings.gop_seconds * rate)
     ffmpeg(
         *("-i", str(source), "-an", "-vf", pair.reference, "-c:v", "libx264", "-preset", settings.preset),
@@ -136,8 +153,9 @@ def scores(encoded: Path, pair: Pair, every: int, only: list[int] | None = None)
     log = encoded.with_suffix(f".{every}.json")
     ranges = "+".join(f"between(n\\,{first}\\,{last})" for first, last in spans(only)) if only else "1"
     clock = f"select={ranges},settb=AVTB,setpts=N/{pair.rate}/TB"
+    held = f"setpts=PTS-STARTPTS,fps=fps={pair.rate}:round=near"  # where repeats were dropped
     graph = (
-        f"[0:v]{clock}[encoded];[1:v]{pair.reference},{clock}[source];"
+        f"[0:v]{held},{clock}[encoded];[1:v]{pair.reference},{clock}[source];"
         f"[encoded][source]libvmaf=n_threads=2:n_subsample={every}:log_fmt=json:log_path={log}:shortest=1"
     )
     ffmpeg("-i", str(encoded), "-i", str(pair.source), "-filter_complex", graph, "-an", "-f", "null", "-")

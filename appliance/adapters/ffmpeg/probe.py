@@ -243,14 +243,15 @@ class _Asker:
     def fields(self, stream: _Fields, length_seconds: Fraction, rate: Fraction) -> tuple[str, float | None]:
         """Which field comes first, empty for whole pictures: a sample is looked at where it may have fields at all.
 
-        With it, how many of its pictures a second are changes.
+        With it, how many frames a second of the grid are changes.
         """
         flagged = stream.get("field_order", "progressive") not in ("progressive", "unknown")
         if stream.get("codec_name") not in MAY_HAVE_FIELDS:
             return "", None
         at = float(length_seconds / 3) if length_seconds > SHORT_SECONDS else 0.0
         probe = self.probe
-        command = commands.scan(probe.tools.ffmpeg, probe.max_pixels, stream["index"], at, compare=probe.looks)
+        grid = snap_rate(rate) if probe.looks else None
+        command = commands.scan(probe.tools.ffmpeg, probe.max_pixels, stream["index"], at, grid=grid)
         lines: list[str] = []
         words = self._call(command, lines.append, DESCRIPTION_BYTES).stderr
         return scanned(words, flagged=flagged), changes(words, lines, rate) if probe.looks else None
@@ -259,9 +260,9 @@ class _Asker:
         """How often the picture changes, by its packets; where it repeats, how flat three of its key frames are."""
         length, picture = times.end_seconds - times.start_seconds, self.pictures[stream["index"]]
         pixels = picture.width * picture.height
-        moved = moving([time * times.time_base for time in times.times], times.sizes, pixels)
-        found = Look(moved, changed)
-        if found.repeated(snap_rate(rate)) < WORTH_LOOKING:
+        grid = snap_rate(rate)
+        found = Look(moving(times.times, times.sizes, pixels, times.time_base, grid), changed)
+        if found.repeated(grid) < WORTH_LOOKING:
             return found
         lines: list[str] = []
         at = [float(length * share) for share in LOOKED_AT]
