@@ -63,7 +63,7 @@ class Facts:
 
     @classmethod
     def of(cls, path: Path) -> Facts:
-        entries = "stream=codec_type,width,height,avg_frame_rate,r_frame_rate,nb_read_packets:format=duration"
+        entries = "stream=codec_type,width,height,avg_frame_rate,nb_read_packets:format=duration"
         command = [tools.find().ffprobe, "-v", "error", "-count_packets", "-of", "json"]
         answer = json.loads(
             subprocess.run([*command, "-show_entries", entries, str(path)], check=True, capture_output=True).stdout
