@@ -1,9 +1,8 @@
-"""The exec wrapper: takes rights away from itself, becomes the given program, and keeps its PID.
+"""The process that starts programs: each in a fork of itself that takes rights away from itself and then becomes it.
 
-A program of its own, run by a bare interpreter (`python -I -S`, no package of ours but this file), because Python code
-must not run between fork and exec of a process with threads, and a host need not have a C compiler. Medians of 50
-starts of /bin/true: 22 ms of CPU with everything on, 4 ms with util-linux's `setpriv prlimit`, 1 ms bare; a chunk takes
-seconds.
+Run by a bare interpreter (`python -I -S`, no package of ours but this file) with one thread, because Python code must
+not run between fork and exec of a process with threads, and a host need not have a C compiler. It serves until whoever
+asks is gone (`starter.Starter`), so an interpreter is started once and not for each program.
 
 Layers, each as far as the kernel has it: death signal, rlimits, capabilities, no_new_privs, Landlock (landlock(7)),
 seccomp (seccomp(2)). A layer that the kernel lacks is left out, unless it is required; one that fails ends the start.
@@ -15,13 +14,20 @@ import ctypes
 import errno
 import os
 import resource
+import select
+import socket
 import struct
 import sys
 
 #: The exit status when the program could not be started as it should.
 REFUSED = 126
-#: Written into the `ready` descriptor when nothing is left to do but to become the program; FAILED follows if it fails.
+#: What a fork says when nothing is left to do but to become the program; FAILED follows if it fails.
 READY, FAILED = b"1", b"0"
+#: Of a request: how long its text is. With it come the descriptors of the program's stdout and stderr.
+HEAD = struct.Struct("=I")
+#: The answer, once the program has ended: whether it had been started at all, its exit status (negative: the signal),
+#: its CPU seconds and its largest RSS in kB.
+ENDED = struct.Struct("=?idq")
 #: Descriptors that one program may hold; a chunk of six rungs takes about twenty.
 MAX_FILES = 256
 
@@ -256,25 +262,69 @@ def _syscall(number: int, *arguments: int | bytes) -> int:
     return result
 
 
-def main(arguments: list[str]) -> None:
-    """`ready parent memory_bytes file_bytes layers required readable… -- command…`; the command `--try` is ours."""
+def become(ready: int, parent: int, arguments: list[str]) -> None:
+    """`directory memory_bytes file_bytes layers required readable… -- command…`; the command `--try` is ours."""
     end = arguments.index("--")
     command = arguments[end + 1 :]
-    ready, parent, memory_bytes, file_bytes = map(int, arguments[:4])
-    os.set_inheritable(ready, False)
     try:
+        os.setsid()
+        os.chdir(arguments[0])
         die_with(parent)
         for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and what is ignored stays so in the program
             libc.signal(number, ctypes.c_void_p(SIG_DFL))
-        confine(arguments[4].split(","), arguments[5] == "required", arguments[6:end])
-        limit(memory_bytes, file_bytes)
+        confine(arguments[3].split(","), arguments[4] == "required", arguments[5:end])
+        limit(*map(int, arguments[1:3]))
         os.write(ready, READY)
         if command[0] == "--try":
-            sys.stdout.write(" ".join(f"{layer}={int(holds)}" for layer, holds in tries(*command[1:]).items()))
-        else:
-            os.execv(command[0], command)
+            os.write(1, " ".join(f"{layer}={int(holds)}" for layer, holds in tries(*command[1:]).items()).encode())
+            os._exit(0)
+        os.execv(command[0], command)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run outside its cage
         os.write(ready, FAILED)
-        sys.stderr.write(f"sandbox: {command[0]}: {error}\n")
-        sys.stderr.flush()
+        os.write(2, f"sandbox: {command[0]}: {error}\n".encode())
         os._exit(REFUSED)
+
+
+def serve(descriptor: int) -> None:
+    """Start what is asked for, one program after another, and say how each ended; until the other side is closed."""
+    with socket.socket(fileno=descriptor) as asker:
+        asker.set_inheritable(False)
+        while True:
+            head, descriptors, _, _ = socket.recv_fds(asker, HEAD.size, 2)
+            if not head:
+                return
+            text = asker.recv(*HEAD.unpack(head), socket.MSG_WAITALL)
+            asked = text.decode(errors="surrogateescape").split("\0")
+            said, ready = os.pipe()
+            parent, pid = os.getpid(), os.fork()
+            if pid == 0:
+                for number, given in enumerate(descriptors, start=1):
+                    os.dup2(given, number)
+                for given in descriptors:
+                    os.set_inheritable(given, False)
+                become(ready, parent, asked)
+            for given in (*descriptors, ready):
+                os.close(given)
+            status, usage = _wait(pid, asker)
+            with os.fdopen(said, "rb") as words:
+                started = words.read() == READY
+            try:
+                asker.sendall(ENDED.pack(started, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+            except BrokenPipeError:
+                return
+
+
+def _wait(pid: int, asker: socket.socket) -> tuple[int, resource.struct_rusage]:
+    """To the program's end; it and its group are killed when nobody asks any more."""
+    program = os.pidfd_open(pid)
+    poll = select.poll()
+    for descriptor in (program, asker.fileno()):
+        poll.register(descriptor, select.POLLIN)
+    if program not in dict(poll.poll()):
+        try:
+            os.killpg(pid, SIGKILL)
+        except ProcessLookupError:  # it has not made its group yet
+            os.kill(pid, SIGKILL)
+    os.close(program)
+    _, status, usage = os.wait4(pid, 0)
+    return os.waitstatus_to_exitcode(status), usage

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import selectors
 import signal
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from appliance.adapters.ffmpeg import cage, sandbox
+from appliance.adapters.ffmpeg import sandbox
+from appliance.adapters.ffmpeg.starter import Exit, Starter, borrowed
 from appliance.domain.errors import Transient
 
 #: How often a running program is looked at: a lost lease ends it at most this much later.
@@ -98,6 +97,7 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
     (F33), and `encode_failed` when the program could not be started in its cage or was killed from outside.
     """
     started = time.monotonic()
+    program = Path(command[0]).name
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     watch = Watch()
     reconfigured = False
@@ -112,63 +112,36 @@ def run(command: list[str], *, directory: Path, limits: Limits, check: Check, on
         if on_line is not None:
             on_line(line)
 
-    with _started(command, directory, limits) as (process, ready), selectors.DefaultSelector() as selector:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        selector.register(process.stdout, selectors.EVENT_READ, _Lines(stdout_line))
-        selector.register(process.stderr, selectors.EVENT_READ, _Lines(stderr_line))
+    with _started(command, directory, limits) as (starter, stdout, stderr), selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ, _Lines(stdout_line))
+        selector.register(stderr, selectors.EVENT_READ, _Lines(stderr_line))
         while selector.get_map():
             _drain(selector)
             check()
-            _refuse_standstill(command, watch, started, limits)
-        status, usage = _reap(process, check, started, limits)
-        if os.read(ready, 2) != cage.READY:  # never to be taken for a word of the program about its input
-            raise Transient(f"{Path(command[0]).name} could not be started in its sandbox.", details=" / ".join(tail))
-        if -status in FROM_OUTSIDE:  # half a list of packets would be taken for a short recording
-            raise Transient(f"{Path(command[0]).name} was killed by signal {-status}.", details=" / ".join(tail))
+            _refuse_standstill(program, watch, started, limits)
+        ended = _reap(starter, check, started, limits)
+    if not ended.started:  # never to be taken for a word of the program about its input
+        raise Transient(f"{program} could not be started in its sandbox.", details=" / ".join(tail))
+    if -ended.status in FROM_OUTSIDE:  # half a list of packets would be taken for a short recording
+        raise Transient(f"{program} was killed by signal {-ended.status}.", details=" / ".join(tail))
     return Ended(
-        status=status,
+        status=ended.status,
         stderr=tuple(tail),
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        cpu_seconds=ended.cpu_seconds,
         wall_seconds=time.monotonic() - started,
-        peak_memory_bytes=usage.ru_maxrss * 1024,
+        peak_memory_bytes=ended.peak_memory_bytes,
         reconfigured=reconfigured,
     )
 
 
 @contextmanager
-def _started(command: list[str], directory: Path, limits: Limits) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The program in its own process group, which is killed and reaped whatever happens inside.
-
-    With it the descriptor that says, once it has ended, whether it was started at all.
+def _started(command: list[str], directory: Path, limits: Limits) -> Iterator[tuple[Starter, int, int]]:
+    """The program in its own process group, which is killed and reaped whatever is raised inside: its starter, and the
+    descriptors of its stdout and stderr.
     """
-    ready, writing = os.pipe()
-    try:
-        process = subprocess.Popen(
-            sandbox.caged(command, limits.cage, limits.memory_bytes, writing),
-            cwd=directory,
-            env=sandbox.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=(writing,),
-        )
-    except BaseException:
-        os.close(ready)
-        raise
-    finally:
-        os.close(writing)
-    try:
-        yield process, ready
-    finally:
-        os.close(ready)
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+    caged = sandbox.caged(command, limits.cage, limits.memory_bytes)
+    with borrowed(sandbox.environment()) as starter, starter.start(directory, caged) as (stdout, stderr):
+        yield starter, stdout, stderr
 
 
 class _Lines:
@@ -201,25 +174,18 @@ def _drain(selector: selectors.BaseSelector) -> None:
             selector.unregister(key.fileobj)
 
 
-def _refuse_standstill(command: list[str], watch: Watch, started: float, limits: Limits) -> None:
+def _refuse_standstill(program: str, watch: Watch, started: float, limits: Limits) -> None:
     now = time.monotonic()
-    program = Path(command[0]).name
     if now - started > limits.deadline_seconds:
         raise Transient(f"{program} was still running after {limits.deadline_seconds:.0f} s.", code="encode_stalled")
     if now - watch.moved_at > limits.stall_seconds:
         raise Transient(f"{program} made no progress for {limits.stall_seconds:.0f} s.", code="encode_stalled")
 
 
-def _reap(
-    process: subprocess.Popen[bytes], check: Check, started: float, limits: Limits
-) -> tuple[int, resource.struct_rusage]:
+def _reap(starter: Starter, check: Check, started: float, limits: Limits) -> Exit:
     """Wait for the end of a program that has closed both its pipes."""
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage
+    while (ended := starter.ended(POLL_SECONDS)) is None:
         check()
         if time.monotonic() - started > limits.deadline_seconds:
             raise Transient("The program closed its output but did not end.", code="encode_stalled")
-        time.sleep(0.005)
+    return ended

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.adapters.ffmpeg import cage
+from appliance.adapters.ffmpeg.starter import Starter
 from appliance.domain.errors import ConfigError
 
 #: What self_test answers for, and the metric's label values. The first two cannot be missing on Linux ≥ 3.5.
@@ -35,22 +33,14 @@ def environment() -> dict[str, str]:
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
-def caged(command: list[str], rules: Cage, memory_bytes: int, ready: int) -> list[str]:
-    """The command behind the exec wrapper, which replaces itself, so the PID stays.
-
-    The wrapper writes cage.READY and nothing else into the inherited descriptor `ready` when the program could be
-    started. The program dies with the *thread* that starts it: it must be the one that waits for it.
-    """
+def caged(command: list[str], rules: Cage, memory_bytes: int) -> list[str]:
+    """What `cage.become` needs to know, the directory aside, to become the command."""
     layers = [name for name in ("landlock", "seccomp") if getattr(rules, name)]
     program = shutil.which(command[0]) or command[0]
     own = Path(program).resolve()
     readable = [str(own), str(own.parent.parent / "lib"), *rules.readable]  # a build of one's own has its lib there
-    start = "import sys; sys.path.append(sys.argv.pop(1)); import cage; cage.main(sys.argv[1:])"
-    return [
-        *[sys.executable, "-I", "-S", "-c", start, str(Path(cage.__file__).parent)],
-        *[str(ready), str(os.getpid()), str(memory_bytes), str(rules.file_bytes), ",".join(layers)],
-        *["required" if rules.required else "-", *readable, "--", program, *command[1:]],
-    ]
+    bounds = [str(memory_bytes), str(rules.file_bytes), ",".join(layers), "required" if rules.required else "-"]
+    return [*bounds, *readable, "--", program, *command[1:]]
 
 
 def self_test(rules: Cage) -> dict[str, bool]:
@@ -61,21 +51,13 @@ def self_test(rules: Cage) -> dict[str, bool]:
     with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as inside:
         canary = Path(outside, "canary")
         canary.touch()
-        reading, writing = os.pipe()
-        try:
-            done = subprocess.run(
-                caged(["--try", str(canary), str(Path(outside, "written"))], rules, 1 << 30, writing),
-                check=False,
-                capture_output=True,
-                text=True,
-                cwd=inside,
-                env=environment(),
-                pass_fds=(writing,),
-                timeout=60,
-            )
-        finally:
-            os.close(reading)
-            os.close(writing)
-    if done.returncode != 0:
-        raise ConfigError([f"ffmpeg cannot be started in its sandbox here: {done.stderr.strip()[-300:]}"])
-    return {name: state == "1" for name, _, state in (word.partition("=") for word in done.stdout.split())}
+        command = ["--try", str(canary), str(Path(outside, "written"))]
+        with (
+            Starter(environment()) as starter,
+            starter.start(Path(inside), caged(command, rules, 1 << 30)) as descriptors,
+        ):
+            found, wrong = (os.fdopen(descriptor, closefd=False).read() for descriptor in descriptors)
+            ended = starter.ended(60)
+    if ended is None or ended.status != 0:
+        raise ConfigError([f"ffmpeg cannot be started in its sandbox here: {wrong.strip()[-300:]}"])
+    return {name: state == "1" for name, _, state in (word.partition("=") for word in found.split())}

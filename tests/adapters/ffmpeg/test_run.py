@@ -122,6 +122,48 @@ def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None
     assert _gone(pid)
 
 
+def test_one_starter_serves_one_program_after_another(tmp_path: Path) -> None:
+    assert _starter_of(tmp_path) == _starter_of(tmp_path)
+
+
+def test_what_was_raised_ends_the_starter_too(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise LeaseLost("The row is somebody else's.")
+
+    before = _starter_of(tmp_path)
+    with pytest.raises(LeaseLost):
+        run(shell("exec sleep 60"), directory=tmp_path, limits=GENEROUS, check=lost)
+    assert _gone(before)
+    assert _starter_of(tmp_path) != before
+
+
+def test_a_starter_that_is_killed_takes_its_program_along_and_is_no_word_about_the_input(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def kill(line: str) -> None:
+        pids.extend(map(int, line.split()))
+        os.kill(pids[1], signal.SIGKILL)
+
+    with pytest.raises(Transient, match="starts ffmpeg was killed") as caught:
+        run(shell("echo $$ $PPID; exec sleep 60"), directory=tmp_path, limits=GENEROUS, check=ok, on_line=kill)
+    assert caught.value.code == "encode_failed"
+    assert all(_gone(pid) for pid in pids)
+
+
+def test_a_starter_that_was_killed_while_it_was_idle_is_replaced(tmp_path: Path) -> None:
+    before = _starter_of(tmp_path)
+    os.kill(before, signal.SIGKILL)
+    assert _gone(before)
+    assert _starter_of(tmp_path) != before
+
+
+def _starter_of(directory: Path) -> int:
+    """The PID of what started a program that ran just now."""
+    lines: list[str] = []
+    run(shell("echo $PPID"), directory=directory, limits=GENEROUS, check=ok, on_line=lines.append)
+    return int(lines[0])
+
+
 def test_the_environment_holds_nothing_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
     lines: list[str] = []

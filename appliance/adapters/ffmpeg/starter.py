@@ -1,0 +1,136 @@
+"""What starts programs in their cage: a small process with one thread, kept for the next program."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from appliance.adapters.ffmpeg import cage
+from appliance.domain.errors import Transient
+
+SERVE = "import sys; sys.path.append(sys.argv[1]); import cage; cage.serve(int(sys.argv[2]))"
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a program ended. `started`: it ran at all; a negative status is the signal that killed it."""
+
+    started: bool
+    status: int
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
+class Starter:
+    """Runs one program at a time. When it is closed, or we die, the program's process group is killed with it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        """`environment` is all that the programs get."""
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", SERVE, str(Path(cage.__file__).parent), str(theirs.fileno())],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C is for us: we say when programs end
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def lives(self) -> bool:
+        return self._process.poll() is None
+
+    @contextmanager
+    def start(self, directory: Path, arguments: list[str]) -> Iterator[tuple[int, int]]:
+        """The program's stdout and stderr, to be read to their ends; `arguments` as `sandbox.caged` makes them.
+
+        Raises Transient when the starter was killed.
+        """
+        text = "\0".join([str(directory), *arguments]).encode(errors="surrogateescape")
+        with ExitStack() as reading, ExitStack() as writing:
+            pipes = [os.pipe(), os.pipe()]
+            for ours, theirs in pipes:
+                reading.callback(os.close, ours)
+                writing.callback(os.close, theirs)
+            self._ours.settimeout(None)
+            try:
+                socket.send_fds(self._ours, [cage.HEAD.pack(len(text))], [theirs for _, theirs in pipes])
+                self._ours.sendall(text)
+            except OSError as error:
+                raise _killed() from error
+            writing.close()
+            yield pipes[0][0], pipes[1][0]
+
+    def ended(self, seconds: float) -> Exit | None:
+        """How the program ended, None while it has not. Raises Transient when the starter was killed."""
+        self._ours.settimeout(seconds)
+        try:
+            answer = self._ours.recv(cage.ENDED.size)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise _killed() from error
+        if len(answer) < cage.ENDED.size:
+            raise _killed()
+        started, status, cpu_seconds, peak_kilobytes = cage.ENDED.unpack(answer)
+        return Exit(started, status, cpu_seconds, peak_kilobytes * 1024)
+
+    def close(self) -> None:
+        self._ours.close()
+        self._process.wait()
+
+
+def _killed() -> Transient:
+    return Transient("The process that starts ffmpeg was killed.", code="encode_failed")
+
+
+_idle: list[Starter] = []
+
+
+@contextmanager
+def borrowed(environment: dict[str, str]) -> Iterator[Starter]:
+    """One that nobody else uses meanwhile: an idle one, or a new one. It is kept, unless something was raised."""
+    starter = _kept() or Starter(environment)
+    try:
+        yield starter
+    except BaseException:
+        starter.close()
+        raise
+    _idle.append(starter)
+
+
+def _kept() -> Starter | None:
+    while _idle:
+        try:
+            starter = _idle.pop()
+        except IndexError:  # another thread took it
+            return None
+        if starter.lives:
+            return starter
+        starter.close()
+    return None
+
+
+@atexit.register
+def _end() -> None:
+    while starter := _kept():
+        starter.close()
+
+
+# a fork's programs are not ours
+os.register_at_fork(after_in_child=_idle.clear)
