@@ -131,7 +131,9 @@ class Actor:
         if not victim.signal(signal.SIGKILL):
             return False
         if victim.role in ("supervisor", "fork server"):
-            orphans = [process for process in family if process.role in ("encoder", "program", "below program")]
+            orphans = [
+                process for process in family if process.role in ("encoder", "starter", "program", "below program")
+            ]
             self._after(ORPHAN_SECONDS, lambda: self._look_for_orphans(host, victim, orphans))
         return True
 

@@ -159,9 +159,11 @@ def _below(supervisor: psutil.Process) -> Iterator[tuple[psutil.Process, str]]:
             yield child, "fork server"
         for encoder in children.get(child.pid, []):
             yield encoder, "encoder"
-            for program in children.get(encoder.pid, []):
-                yield program, "program"
-                yield from ((below, "below program") for below in children.get(program.pid, []))
+            for starter in children.get(encoder.pid, []):
+                yield starter, "starter"
+                for program in children.get(starter.pid, []):
+                    yield program, "program"
+                    yield from ((below, "below program") for below in children.get(program.pid, []))
 
 
 def can_be_named() -> bool:

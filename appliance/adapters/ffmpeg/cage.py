@@ -262,11 +262,14 @@ def _syscall(number: int, *arguments: int | bytes) -> int:
     return result
 
 
-def become(ready: int, parent: int, arguments: list[str]) -> None:
+def become(ready: int, parent: int, descriptors: list[int], arguments: list[str]) -> None:
     """`directory memory_bytes file_bytes layers required readable… -- command…`; the command `--try` is ours."""
     end = arguments.index("--")
     command = arguments[end + 1 :]
     try:
+        for number, given in enumerate(descriptors, start=1):
+            os.dup2(given, number)
+            os.set_inheritable(given, False)
         os.setsid()
         os.chdir(arguments[0])
         die_with(parent)
@@ -286,32 +289,38 @@ def become(ready: int, parent: int, arguments: list[str]) -> None:
 
 
 def serve(descriptor: int) -> None:
-    """Start what is asked for, one program after another, and say how each ended; until the other side is closed."""
+    """Start what is asked for, one program after another, and say how each ended; until nobody asks any more."""
     with socket.socket(fileno=descriptor) as asker:
         asker.set_inheritable(False)
-        while True:
-            head, descriptors, _, _ = socket.recv_fds(asker, HEAD.size, 2)
-            if not head:
-                return
-            text = asker.recv(*HEAD.unpack(head), socket.MSG_WAITALL)
-            asked = text.decode(errors="surrogateescape").split("\0")
-            said, ready = os.pipe()
-            parent, pid = os.getpid(), os.fork()
-            if pid == 0:
-                for number, given in enumerate(descriptors, start=1):
-                    os.dup2(given, number)
-                for given in descriptors:
-                    os.set_inheritable(given, False)
-                become(ready, parent, asked)
-            for given in (*descriptors, ready):
-                os.close(given)
-            status, usage = _wait(pid, asker)
-            with os.fdopen(said, "rb") as words:
-                started = words.read() == READY
-            try:
-                asker.sendall(ENDED.pack(started, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
-            except BrokenPipeError:
-                return
+        try:
+            while asked := _asked(asker):
+                asker.sendall(_run(asker, *asked))
+        except ConnectionError:  # whoever asked is gone
+            return
+
+
+def _asked(asker: socket.socket) -> tuple[list[str], list[int]] | None:
+    """What `become` is told, and the descriptors of stdout and stderr; None when nobody asks any more."""
+    head, descriptors, _, _ = socket.recv_fds(asker, HEAD.size, 2)
+    if not head:
+        return None
+    (length,) = HEAD.unpack(head)
+    text = asker.recv(length, socket.MSG_WAITALL)
+    return (text.decode(errors="surrogateescape").split("\0"), descriptors) if len(text) == length else None
+
+
+def _run(asker: socket.socket, arguments: list[str], descriptors: list[int]) -> bytes:
+    """Start a program and wait for its end; returns the answer."""
+    said, ready = os.pipe()
+    parent, pid = os.getpid(), os.fork()
+    if pid == 0:
+        become(ready, parent, descriptors, arguments)
+    for given in (*descriptors, ready):
+        os.close(given)
+    status, usage = _wait(pid, asker)
+    with os.fdopen(said, "rb") as words:
+        started = words.read() == READY
+    return ENDED.pack(started, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
 
 def _wait(pid: int, asker: socket.socket) -> tuple[int, resource.struct_rusage]:
