@@ -32,7 +32,7 @@ from appliance.domain.tracks import (
 )
 
 #: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
-PLAN_REVISION = 5
+PLAN_REVISION = 6
 AUDIO_CHUNK = 0
 #: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.
 AAC_FRAME_SAMPLES = 1024

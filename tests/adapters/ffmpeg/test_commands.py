@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
 from appliance.adapters.ffmpeg import commands, filters
+from appliance.domain.content import Content
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan
 from tests.domain.test_plan import audio, video
@@ -74,6 +76,24 @@ def test_the_audio_chunk(plan: Plan) -> None:
 def test_the_first_chunk_is_not_sought(plan: Plan) -> None:
     command = commands.video_chunk("ffmpeg", plan, plan.chunk(1), preset="veryfast", threads=1, max_pixels=1)
     assert "-ss" not in command
+
+
+@pytest.mark.parametrize(
+    ("content", "preset", "own", "special"),
+    [
+        (Content.SCREEN, "veryfast", "", True),
+        (Content.CAMERA, "veryfast", "", False),
+        (Content.SCREEN, "medium", "", False),
+        (Content.SCREEN, "veryfast", "veryfast", False),  # a preset that was set for screens is what was meant
+    ],
+)
+def test_screens_are_sought_less_for_movement(
+    plan: Plan, content: Content, preset: str, own: str, special: bool
+) -> None:
+    assert plan.video is not None
+    plan = replace(plan, video=replace(plan.video, content=content, preset=own))
+    command = commands.video_chunk("ffmpeg", plan, plan.chunk(1), preset=preset, threads=1, max_pixels=1)
+    assert [":subme=1:" in words for words in command if "stitchable" in words] == [special] * len(plan.video.rungs)
 
 
 def test_f45_every_call_is_guarded(plan: Plan) -> None:
