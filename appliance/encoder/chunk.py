@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
-from concurrent.futures import wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,13 @@ from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
 from appliance.encoder.extras import beside
-from appliance.encoder.patience import begun
+from appliance.encoder.patience import each
 from appliance.encoder.ports import Storage
 from appliance.encoder.sound import Start, encode_sound
 from appliance.streams.segments import ChunkObjects, Cost, Extra, TrackObjects, package
 
 #: Segments never change once written: their path holds the token of the chunk's attempt.
 SEGMENT_CACHE = "public, max-age=31536000, immutable"
-#: Parallel PUTs of one chunk: enough to hide a round trip, few enough for one core.
-UPLOADS = 4
 #: Words of ffmpeg's summary, and of the filter that puts frames on the grid.
 ERRORS = re.compile(r"frames decoded; (\d+) decode errors")
 FILLED = re.compile(r"Parsed_fps.*frames in, (\d+) frames out")
@@ -147,15 +144,7 @@ def deliver(encoded: Encoded, storage: Storage, prefix: str, check: Check) -> in
             cache_control=SEGMENT_CACHE,
         )
 
-    waiting = iter(sorted(encoded.directory.iterdir()))
-
-    def some() -> None:
-        for path in waiting:
-            put(path)
-
-    uploads = [begun(some) for _ in range(UPLOADS)]
-    for ended in wait(uploads).done:
-        ended.result()
+    each(sorted(encoded.directory.iterdir()), put)
     shutil.rmtree(encoded.directory)
     return encoded.bytes_out
 

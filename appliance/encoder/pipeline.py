@@ -7,6 +7,7 @@ as an exception of `job.check()` or `job.may_begin()` and passes through.
 from __future__ import annotations
 
 import posixpath
+from collections import ChainMap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from appliance.domain.stored import Stored
 from appliance.domain.tracks import Screens
 from appliance.domain.video import Lease
 from appliance.encoder.missing import Missing
-from appliance.encoder.patience import STORAGE_SECONDS, aside, insist
+from appliance.encoder.patience import STORAGE_SECONDS, aside, each, insist
 from appliance.encoder.ports import Job
 from appliance.encoder.progress import ENCODE_FROM, ENCODE_TO, account, report
 from appliance.encoder.workshop import Hands, Workshop
@@ -186,8 +187,11 @@ class Pipeline:
                 content_type="image/jpeg",
                 cache_control=PLAYLIST_CACHE,
             )
-        for name, (text, content_type) in texts(plan, chunks, layout.playlists).items():
+        files = texts(plan, chunks, layout.playlists)
+
+        def put(name: str) -> None:
             job.check()
+            text, content_type = files[name]
             self._workshop.storage.put_bytes(
                 posixpath.join(layout.playlists, name),
                 text.encode(),
@@ -195,6 +199,9 @@ class Pipeline:
                 cache_control=PLAYLIST_CACHE,
                 gzip=self._gzip_playlists,
             )
+
+        each([name for name in files if name != hls.MASTER], put)
+        put(hls.MASTER)
 
     def _prove(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> list[proof.Broken]:
         """Read everything back from where students will read it."""
@@ -204,9 +211,8 @@ class Pipeline:
             job.check()
             return self._workshop.storage.read(key, span)
 
-        sizes: dict[str, int] = {}
-        for directory in [*(chunk.prefix for chunk in chunks), layout.playlists]:
-            sizes |= self._workshop.storage.sizes(posixpath.join(directory, ""))
+        directories = [posixpath.join(place, "") for place in (*(chunk.prefix for chunk in chunks), layout.playlists)]
+        sizes = dict(ChainMap(*each(directories, self._workshop.storage.sizes)))
         return proof.prove(read, sizes, _master(layout), proof.Expected(plan, tuple(chunks)))
 
     def _redo(self, job: Job, broken: list[proof.Broken]) -> None:

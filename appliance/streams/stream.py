@@ -183,9 +183,10 @@ def read_stream(read: Read, sizes: Mapping[str, int] | None, master: str, *, rea
     named = dict.fromkeys(resolve(master, uri) for uri in media)
     subtitles = dict.fromkeys(resolve(master, item["URI"]) for item in texts if "URI" in item)
     iframes = [resolve(master, item["URI"]) for item in top.iframes if "URI" in item]
-    playlists = {key: found for key in {**named, **subtitles, **dict.fromkeys(iframes)} if (found := reader.media(key))}
+    keys = list({**named, **subtitles, **dict.fromkeys(iframes)})
     tracks: dict[str, Track] = {}
     with ThreadPoolExecutor(readers, thread_name_prefix="proof") as pool:
+        playlists = {key: found for key, found in zip(keys, pool.map(reader.media, keys), strict=True) if found}
         for key in (key for key in named if key in playlists):
             track = reader.track(key, playlists[key], pool)
             tracks |= {key: track} if track else {}

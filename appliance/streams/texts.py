@@ -21,9 +21,9 @@ class Text(NamedTuple):
 
 
 def texts(plan: Plan, chunks: Sequence[ChunkObjects], directory: str) -> dict[str, Text]:
-    """Playlists, MPD and storyboard of all of the plan's chunks, to be put under the key `directory`, in this order.
+    """Playlists, MPD and storyboard of all of the plan's chunks, to be put under the key `directory`.
 
-    The master comes last: whoever finds it finds the rest.
+    The master is put last: whoever finds it finds the rest.
     """
     presentation = Presentation.of(plan, chunks, directory)
     playlists = hls.playlists(presentation)

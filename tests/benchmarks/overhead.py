@@ -48,7 +48,7 @@ def through(world: World, source: Path) -> float:
     video_id = world.upload(source)
     began = time.monotonic()
     world.ring(video_id)
-    row = eventually(lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found, every=0.005)
+    row = eventually(lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found, every=0.02)
     assert row["status"] == "READY", row["error_reason"]
     return time.monotonic() - began
 
