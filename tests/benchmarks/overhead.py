@@ -44,13 +44,14 @@ def bare(source: Path, directory: Path) -> float:
 
 
 def through(world: World, source: Path) -> float:
-    """Seconds from the ring to READY."""
+    """Seconds from the ring to READY, as the row has it: whoever asks for it often takes time from what is measured."""
     video_id = world.upload(source)
-    began = time.monotonic()
+    began = time.time()
     world.ring(video_id)
-    row = eventually(lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found, every=0.02)
+    row = eventually(lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found, every=0.25)
     assert row["status"] == "READY", row["error_reason"]
-    return time.monotonic() - began
+    ended = "SELECT extract(epoch FROM max(ended_at))::float AS at FROM video_attempt WHERE video_id = %s"
+    return float(world.query(ended, video_id)[0]["at"]) - began
 
 
 def figures(world: World, directory: Path, rounds: int, size: str) -> Iterator[Figure]:
