@@ -19,6 +19,7 @@ from appliance.domain.content import COMPARED, WORTH_LOOKING
 from appliance.domain.gaps import Gap, closed
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source, VideoStream, fitted, snap_rate
+from appliance.domain.receipt import Chapter
 from appliance.domain.tracks import (
     GRID_TICKS,
     HDR,
@@ -169,6 +170,11 @@ class Plan:
     #: The very bytes that were probed: whoever encodes a chunk reads these and no others.
     source_etag: str = ""
     source_bytes: int = 0
+    #: What it was made from (`recipe`): whoever goes on with the same need not look at the source again.
+    recipe: str = ""
+    #: What was found in the source besides, for the receipt of every attempt.
+    chapters: tuple[Chapter, ...] = ()
+    warnings: tuple[str, ...] = ()
     revision: int = PLAN_REVISION
 
     @property
@@ -225,8 +231,17 @@ class Plan:
             continuous=fields["continuous"],
             source_etag=fields["source_etag"],
             source_bytes=fields["source_bytes"],
+            recipe=fields["recipe"],
+            chapters=tuple(Chapter(**chapter) for chapter in fields["chapters"]),
+            warnings=tuple(fields["warnings"]),
             revision=fields["revision"],
         )
+
+
+def recipe(**made_of: object) -> str:
+    """Names all that a plan is made from, the source's bytes and what was set. The same recipe makes the same plan."""
+    text = json.dumps({**made_of, "revision": PLAN_REVISION}, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def make_plan(

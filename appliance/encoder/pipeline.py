@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.domain.errors import Transient
 from appliance.domain.layout import Layout
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source
-from appliance.domain.plan import Packaging, Plan, make_plan
+from appliance.domain.plan import Packaging, Plan, make_plan, recipe
 from appliance.domain.receipt import Chapter
 from appliance.domain.stored import Stored
 from appliance.domain.tracks import Screens
@@ -38,6 +39,15 @@ from appliance.streams.texts import texts
 PLAYLIST_CACHE = "public, max-age=60"
 #: Rounds of proof and redo before the job gives up: a PUT that is lost twice is not bad luck.
 PROOFS = 3
+
+
+class Settings(TypedDict):
+    """What an operator set about streams, as `make_plan` takes it."""
+
+    steps: tuple[LadderStep, ...]
+    packaging: Packaging
+    loudness: Loudness | None
+    screens: Screens
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,12 @@ class Pipeline:
     ) -> None:
         self._workshop = workshop
         self._probe = probe
-        self._steps = steps
-        self._packaging = packaging
-        self._loudness = loudness
-        self._screens = screens
+        self._settings: Settings = {
+            "steps": steps,
+            "packaging": packaging,
+            "loudness": loudness,
+            "screens": screens,
+        }
         self._gzip_playlists = gzip_playlists
         self._fetch = fetch
         self._workspace = workspace
@@ -110,7 +122,7 @@ class Pipeline:
             report(job, "fetch", 0)
             fetched = aside(partial(job.may_begin, None), partial(self._fetch, job, directory))
             report(job, "probe", ENCODE_FROM)
-            plan = self._plan(job, fetched, self._probed(job, directory))
+            plan = self._plan(job, fetched, directory)
             layout = self._layout(job.lease, plan)
             insist(job, lambda: self._workshop.chunks.adopt(job.lease, plan, self._workshop.tools.build))
             for _ in range(PROOFS):
@@ -124,14 +136,8 @@ class Pipeline:
                 self._redo(job, broken)
         raise Transient("The finished stream was not whole and was not published.", code="proof_failed")
 
-    def _probed(self, job: Job, directory: Path) -> Source:
-        source = self._probe(directory, job.check, partial(account, job))
-        for sentence in source.warnings:
-            job.warn(sentence)
-        return source
-
-    def _plan(self, job: Job, fetched: Fetched, source: Source) -> Plan:
-        """The plan, and what of it stands in the receipt."""
+    def _plan(self, job: Job, fetched: Fetched, directory: Path) -> Plan:
+        """The plan that an earlier attempt made of the same bytes, else a new one; what of it stands in the receipt."""
         identity = {
             "etag": fetched.etag,
             "size_bytes": fetched.size_bytes,
@@ -139,15 +145,12 @@ class Pipeline:
             "preset": self._workshop.rules.preset,
             "ffmpeg": self._workshop.tools.build,
         }
-        plan = make_plan(
-            source,
-            identity=identity,
-            steps=self._steps,
-            packaging=self._packaging,
-            loudness=self._loudness,
-            screens=self._screens,
-        )
+        name = recipe(**identity, **self._settings, probe=self._probe.settings)
+        known = insist(job, lambda: self._workshop.chunks.known_plan(job.lease, name))
+        plan = known or replace(self._made(job, identity, directory), recipe=name)
         plan = replace(plan, source_etag=fetched.etag, source_bytes=fetched.size_bytes)
+        for sentence in plan.warnings:
+            job.warn(sentence)
         job.receipt = replace(
             job.receipt,
             media_seconds=float(plan.grid.duration_seconds),
@@ -158,10 +161,15 @@ class Pipeline:
             content=plan.video.content if plan.video else "",
             content_reason=plan.video.why if plan.video else "",
             frames=plan.grid.frames if plan.video else 0,
-            chapters=_chapters(source, plan),
+            chapters=plan.chapters,
             ffmpeg_build=self._workshop.tools.build,
         )
         return plan
+
+    def _made(self, job: Job, identity: dict[str, object], directory: Path) -> Plan:
+        source = self._probe(directory, job.check, partial(account, job))
+        plan = make_plan(source, identity=identity, **self._settings)
+        return replace(plan, chapters=_chapters(source, plan), warnings=source.warnings)
 
     def _finished(self, job: Job, plan: Plan) -> list[ChunkObjects]:
         """What all chunks of the plan recorded, in the order of the presentation."""

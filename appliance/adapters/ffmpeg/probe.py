@@ -83,6 +83,11 @@ class Probe:
     #: Whether frames repeat is looked at, for whom repeats are dropped.
     looks: bool = False
 
+    @property
+    def settings(self) -> tuple[object, ...]:
+        """What of them decides what is found."""
+        return self.max_pixels, self.max_duration_seconds, self.close_gaps_seconds, self.looks
+
     def __call__(self, directory: Path, check: Check, account: Callable[[Ended], None]) -> Source:
         """Probe `directory`/source. Raises SourceRejected with what is wrong with the file."""
         ask = _Asker(self, directory, check, account)

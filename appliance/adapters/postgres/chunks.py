@@ -35,6 +35,11 @@ class Chunks:
         self._database = database
         self._chunk_lease_seconds = chunk_lease_seconds
 
+    def known_plan(self, lease: Lease, recipe: str) -> Plan | None:
+        """The plan that an earlier owner of the video made by this recipe."""
+        rows = self._database.run("known_plan", video_id=lease.video_id, recipe=recipe)
+        return Plan.from_json(rows[0]["plan"]) if rows else None
+
     def adopt(self, lease: Lease, plan: Plan, build: str = "") -> None:
         """This is the plan that the video is encoded by; chunks that are DONE stay so. Raises LeaseLost.
 

@@ -3,6 +3,11 @@
 -- Only a RUNNING chunk has a leased_until (the table's CHECK), and a TODO one is never `assisted`.
 -- Statements and fragments as in leases.sql.
 
+-- name: known_plan
+-- Looked up before `adopt`: the recipe names the source's bytes and the meaning of a plan, so whoever made it does not
+-- matter.
+SELECT plan FROM {plan} WHERE video_id = %(video_id)s AND plan ->> 'recipe' = %(recipe)s;
+
 -- name: adopt
 WITH
 -- Only the owner decides by which plan its video is encoded.

@@ -182,6 +182,10 @@ def chunk_and_plan_are_read_by_their_whole_key(scene: Scene) -> None:
     (row,) = scene.database.run("plan", video_id=lease.video_id, plan="second-plan")
     assert Plan.from_json(row["plan"]) == make_plan("second-plan")
     assert row["file_key"] == "a.mp4"
+    named = replace(make_plan("third-plan"), recipe="this one's")
+    scene.chunks.adopt(lease, named, BUILD)
+    assert scene.chunks.known_plan(lease, "this one's") == named
+    assert [scene.chunks.known_plan(*other) for other in ((beside, "this one's"), (lease, "another"))] == [None, None]
 
 
 def what_ended_the_video_ends_its_chunks(scene: Scene) -> None:
