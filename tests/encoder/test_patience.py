@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from appliance.domain.errors import LeaseLost, Refused, Unavailable
 from appliance.encoder import patience
-from appliance.encoder.patience import insist
+from appliance.encoder.patience import AT_A_TIME, each, insist
 from tests.encoder.test_pipeline import Desk
 
 
@@ -69,3 +71,26 @@ def test_f27_storage_that_stays_away_longer_than_the_bound_is_told() -> None:
 
     with pytest.raises(Unavailable):
         insist(Desk(), statement, seconds=0.01)
+
+
+def test_calls_side_by_side_answer_in_the_order_of_their_items() -> None:
+    others = threading.Barrier(AT_A_TIME)
+
+    def call(item: int) -> int:
+        others.wait(30)  # nobody gets on before as many are there
+        return -item
+
+    assert each(range(2 * AT_A_TIME), call) == [-item for item in range(2 * AT_A_TIME)]
+
+
+def test_of_calls_side_by_side_one_that_raised_is_told_when_the_others_have_ended() -> None:
+    done: list[int] = []
+
+    def call(item: int) -> None:
+        if item == 1:
+            raise Unavailable("s3", "S3 does not answer.")
+        done.append(item)
+
+    with pytest.raises(Unavailable):
+        each(range(9), call)
+    assert sorted(done) == [0, *range(2, 9)]
