@@ -12,10 +12,10 @@ from tests.hosts import World, eventually, host
 from tests.recordings import lecture
 from tests.test_story_takeover import SMALL_LADDER
 
-#: Whoever runs it in the directory of this chunk dies of SIGKILL, as of an exhausted memory.
+#: The encoder in whose directory of this chunk it runs dies of SIGKILL, as of an exhausted memory.
 POISON = 2
 PROGRAM = f"""#!/bin/sh
-[ -d chunk-{POISON} ] && kill -9 $PPID
+[ -d chunk-{POISON} ] && kill -9 $(awk '/^PPid:/ {{{{ print $2 }}}}' /proc/$PPID/status)
 exec {{real}} "$@"
 """
 

@@ -138,9 +138,9 @@ class Actor:
         return True
 
     def _look_for_orphans(self, host: Host, victim: Process, family: list[Process]) -> None:
-        """F31. One that stands still cannot die; it is looked at again when it goes on."""
+        """F31. One that stands still cannot die, nor does what it started; they are looked at again when it goes on."""
         left = [process for process in family if process.alive]
-        if standing := [process for process in left if process.pid in self._stopped]:
+        if standing := [process for process in left if any(pid in self._stopped for pid in process.line())]:
             self._after(ORPHAN_SECONDS, lambda: self._look_for_orphans(host, victim, standing))
         for process in left:
             if process not in standing:

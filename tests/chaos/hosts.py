@@ -34,6 +34,12 @@ class Process:
     started: float
     role: str
 
+    def line(self) -> list[int]:
+        """Its PID and those of whoever it comes from, as far as they live."""
+        with suppress(psutil.NoSuchProcess):
+            return [self.pid, *(process.pid for process in psutil.Process(self.pid).parents())]
+        return [self.pid]
+
     @property
     def alive(self) -> bool:
         with suppress(psutil.NoSuchProcess):

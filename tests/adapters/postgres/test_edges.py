@@ -78,7 +78,7 @@ def test_every_cte_says_why(file) -> None:
 def test_which_statements_write() -> None:
     reading = {name for name, statement in ALL.items() if not statement.writes}
     assert reading == {
-        *("look", "find_own", "attempt", "chunk", "done_chunks", "plan", "expired", "processing_page"),
+        *("look", "find_own", "attempt", "chunk", "done_chunks", "plan", "known_plan", "expired", "processing_page"),
         *("backlog", "video", "attempts", "chunks_of", "recent", "newest", "at_work", "help_wanted", "named_media"),
         *("server", "tables", "columns", "indexes", "lease_indexes", "failures"),
         *("check", "session", "migrate_patience", "migrate_lock", "migrate_record", "migrate_applied"),
