@@ -13,6 +13,7 @@ from appliance.adapters.ffmpeg import commands, filters
 from appliance.adapters.ffmpeg.filters import Bridge
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run, together
 from appliance.adapters.ffmpeg.sandbox import Cage
+from appliance.adapters.ffmpeg.starter import Starters
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import Transient
 from appliance.domain.plan import AAC_FRAME_SAMPLES, AUDIO_RATE, AUDIO_TRACK, Chunk, Mode, Plan
@@ -45,11 +46,13 @@ class Rules:
     deadline_factor: float
     min_deadline_seconds: float
     cage: Cage = field(default_factory=Cage)
+    #: One process's, for all its programs.
+    starters: Starters = field(default_factory=Starters, compare=False)
 
     def limits(self, media_seconds: float) -> Limits:
         """The bounds of one step over this much media."""
         deadline = max(self.min_deadline_seconds, self.deadline_factor * media_seconds)
-        return Limits(deadline, self.stall_seconds, self.memory_bytes, self.cage)
+        return Limits(deadline, self.stall_seconds, self.memory_bytes, self.cage, self.starters)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ as an exception of `job.check()` or `job.may_begin()` and passes through.
 from __future__ import annotations
 
 import posixpath
-from collections import ChainMap
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -220,7 +219,8 @@ class Pipeline:
             return self._workshop.storage.read(key, span)
 
         directories = [posixpath.join(place, "") for place in (*(chunk.prefix for chunk in chunks), layout.playlists)]
-        sizes = dict(ChainMap(*each(directories, self._workshop.storage.sizes)))
+        lists = each(directories, self._workshop.storage.sizes)
+        sizes = {key: size for found in lists for key, size in found.items()}
         return proof.prove(read, sizes, _master(layout), proof.Expected(plan, tuple(chunks)))
 
     def _redo(self, job: Job, broken: list[proof.Broken]) -> None:

@@ -21,6 +21,11 @@ def ended(status: int, *words: str) -> Ended:
     return Ended(status, words, 0.0, 0.0, 0)
 
 
+def test_every_step_takes_its_programs_from_the_same_starters() -> None:
+    found = rules(CONFIG)
+    assert found.limits(0).starters is found.limits(60).starters
+
+
 def test_a_full_disk_is_told_from_other_failures() -> None:
     with pytest.raises(Transient) as caught:
         _refuse_failure(ended(1, "av_interleaved_write_frame(): No space left on device"), CHUNK)

@@ -93,6 +93,12 @@ class Shelf(Directory):
     def __init__(self, root: Path, harm: Callable[[str, bytes], bytes | None] = lambda key, data: data) -> None:
         super().__init__(root)
         self._harm = harm
+        #: Keys of texts, in the order in which they lay there.
+        self.texts: list[str] = []
+
+    def put_bytes(self, key: str, data: bytes, **headers: Any) -> None:
+        super().put_bytes(key, data, **headers)
+        self.texts.append(key)
 
     def put_file(self, key: str, path: Path, *, content_type: str, cache_control: str) -> None:
         kept = self._harm(key, path.read_bytes())
@@ -132,8 +138,9 @@ def build(tmp_path: Path, recording: Path) -> Callable[..., Pipeline]:
 
 
 def test_a_job_ends_published_and_pays_its_bill(tmp_path: Path, build: Callable[..., Pipeline]) -> None:
-    job = Desk()
-    published = build(Shelf(tmp_path / "s3"), Rows())(job)
+    job, shelf = Desk(), Shelf(tmp_path / "s3")
+    published = build(shelf, Rows())(job)
+    assert shelf.texts[-1] == published.hls_path  # whoever finds it finds the rest
     assert published.hls_path == f"hls/7/1-{job.lease.token}/master.m3u8"
     assert published.duration_seconds == pytest.approx(200 / 30)
     receipt = job.receipt

@@ -91,6 +91,13 @@ def test_a_page_that_never_changes_is_one_frame_a_group(tmp_path: Path) -> None:
     assert result.duration_seconds == pytest.approx(9)
 
 
+def test_a_page_that_never_changes_shows_that_the_encoder_moves() -> None:
+    """A line for every eighth frame: what `run` takes for a standstill is that none comes."""
+    command = [tools.find().ffmpeg, "-v", "error", "-f", "lavfi", "-i", f"color=r=25:d=1,{filters.ALIVE}"]
+    told = subprocess.run([*command, "-f", "null", "-"], check=True, capture_output=True, text=True).stdout
+    assert told.count("frame:") == 4
+
+
 #: A page of text, about: bars of the size of letters on paper.
 LETTERS = "gt(Y,110)+mod(X,7)*mod(Y,12)*gt(mod(Y,12),3)"
 PAPER = f"color=white:s=320x180:r=25,format=yuv420p,geq=lum='if({LETTERS},235,40)':cb=128:cr=128"

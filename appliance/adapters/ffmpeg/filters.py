@@ -54,10 +54,11 @@ WAVE = (
 #: levels each on average: a dot of a letter), or this share of all blocks by half as much (a slow fade).
 CHANGED_BLOCK, CHANGED_A_LITTLE, CHANGED_SHARE = 384, 192, 0.1
 COMPARE = f"mpdecimate=hi={CHANGED_BLOCK}:lo={CHANGED_A_LITTLE}:frac={CHANGED_SHARE}"
+_MARK, _TELL = "metadata=mode=add:key=grid:value=1", "metadata=mode=print:file=-:direct=1"
 #: A line on stdout for each frame.
-COUNT = "metadata=mode=add:key=grid:value=1,metadata=mode=print:file=-:direct=1"
-#: The same for every eighth: enough to see that something moves, and a line costs whoever reads it 0.1 ms.
-ALIVE = "metadata=mode=add:key=grid:value=1:enable=not(mod(n\\,8)),metadata=mode=print:file=-:direct=1"
+COUNT = f"{_MARK},{_TELL}"
+#: For every eighth: enough to see that something moves, and a line costs whoever reads it 0.1 ms.
+ALIVE = f"{_MARK}:enable=not(mod(n\\,8)),{_TELL}"
 #: Samples a side of what is compared, in steps of half as much, in each plane; the first one's columns are left out.
 BLOCK = 8
 #: Columns of a bar left of the picture: of those that are left out, and of a block.

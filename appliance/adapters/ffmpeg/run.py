@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from appliance.adapters.ffmpeg import sandbox
-from appliance.adapters.ffmpeg.starter import Exit, Starter, borrowed
+from appliance.adapters.ffmpeg.starter import Exit, Starter, Starters
 from appliance.domain.errors import Transient
 
 #: How often a running program is looked at: a lost lease ends it at most this much later.
@@ -42,6 +42,8 @@ class Limits:
     stall_seconds: float
     memory_bytes: int
     cage: sandbox.Cage = field(default_factory=sandbox.Cage)
+    #: What is kept from one program to the next.
+    starters: Starters = field(default_factory=Starters, compare=False)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,10 @@ def _started(command: list[str], directory: Path, limits: Limits) -> Iterator[tu
     descriptors of its stdout and stderr.
     """
     caged = sandbox.caged(command, limits.cage, limits.memory_bytes)
-    with borrowed(sandbox.environment()) as starter, starter.start(directory, caged) as (stdout, stderr):
+    with (
+        limits.starters.borrowed(sandbox.environment()) as starter,
+        starter.start(directory, caged) as (stdout, stderr),
+    ):
         yield starter, stdout, stderr
 
 

@@ -56,8 +56,10 @@ def self_test(rules: Cage) -> dict[str, bool]:
             Starter(environment()) as starter,
             starter.start(Path(inside), caged(command, rules, 1 << 30)) as descriptors,
         ):
+            ended = starter.ended(60)  # the little that it says waits in the pipes
+            if ended is None:
+                raise ConfigError(["ffmpeg's sandbox did not answer within a minute"])
             found, wrong = (os.fdopen(descriptor, closefd=False).read() for descriptor in descriptors)
-            ended = starter.ended(60)
-    if ended is None or ended.status != 0:
+    if ended.status != 0:
         raise ConfigError([f"ffmpeg cannot be started in its sandbox here: {wrong.strip()[-300:]}"])
     return {name: state == "1" for name, _, state in (word.partition("=") for word in found.split())}

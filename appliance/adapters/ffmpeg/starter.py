@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -44,6 +44,8 @@ class Starter:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C is for us: we say when programs end
             )
+        #: Also when nobody has it any more, and when the interpreter ends.
+        self.close = weakref.finalize(self, _end, self._ours, self._process)
 
     def __enter__(self) -> Self:
         return self
@@ -90,47 +92,40 @@ class Starter:
         started, status, cpu_seconds, peak_kilobytes = cage.ENDED.unpack(answer)
         return Exit(started, status, cpu_seconds, peak_kilobytes * 1024)
 
-    def close(self) -> None:
-        self._ours.close()
-        self._process.wait()
+
+def _end(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    ours.close()
+    process.wait()
 
 
 def _killed() -> Transient:
     return Transient("The process that starts ffmpeg was killed.", code="encode_failed")
 
 
-_idle: list[Starter] = []
+class Starters:
+    """Those that are idle, for all threads of a process."""
 
+    def __init__(self) -> None:
+        self._idle: list[Starter] = []
 
-@contextmanager
-def borrowed(environment: dict[str, str]) -> Iterator[Starter]:
-    """One that nobody else uses meanwhile: an idle one, or a new one. It is kept, unless something was raised."""
-    starter = _kept() or Starter(environment)
-    try:
-        yield starter
-    except BaseException:
-        starter.close()
-        raise
-    _idle.append(starter)
-
-
-def _kept() -> Starter | None:
-    while _idle:
+    @contextmanager
+    def borrowed(self, environment: dict[str, str]) -> Iterator[Starter]:
+        """One that nobody else uses meanwhile: an idle one, or a new one. It is kept, unless something was raised."""
+        starter = self._kept() or Starter(environment)
         try:
-            starter = _idle.pop()
-        except IndexError:  # another thread took it
-            return None
-        if starter.lives:
-            return starter
-        starter.close()
-    return None
+            yield starter
+        except BaseException:
+            starter.close()
+            raise
+        self._idle.append(starter)
 
-
-@atexit.register
-def _end() -> None:
-    while starter := _kept():
-        starter.close()
-
-
-# a fork's programs are not ours
-os.register_at_fork(after_in_child=_idle.clear)
+    def _kept(self) -> Starter | None:
+        while self._idle:
+            try:
+                starter = self._idle.pop()
+            except IndexError:  # another thread took it
+                return None
+            if starter.lives:
+                return starter
+            starter.close()
+        return None

@@ -254,6 +254,16 @@ def test_f31_a_fork_whose_starter_is_gone_already_becomes_nothing() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
 
 
+def test_f31_of_a_request_that_breaks_off_nothing_is_started() -> None:
+    for sent in (b"", b"/tmp"):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            if sent:
+                socket.send_fds(ours, [cage.HEAD.pack(10), sent], [])
+            ours.close()
+            assert cage._asked(theirs) is None
+
+
 def test_what_a_program_may_hold_is_no_more_than_its_three_pipes(job: Path) -> None:
     """F42: nothing of ours is inherited."""
     with socket.socket() as ours:
