@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,16 +35,9 @@ def measure(
             for host in running:
                 eventually(lambda host=host: host.events("ENCODER_BOOTED"))
             video_id = world.upload(source)
-            begun = time.monotonic()
-            world.ring(video_id)
-            row = eventually(
-                lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found,
-                seconds=stack.PATIENCE_FACTOR * 60 * minutes,
-            )
-            seconds = time.monotonic() - begun
+            seconds = stack.processed(world, [video_id], patience=stack.PATIENCE_FACTOR * 60 * minutes)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    assert row["status"] == "READY", row["error_reason"]
     return seconds, world.attempts(video_id)[-1]["receipt"]
 
 

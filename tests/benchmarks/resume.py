@@ -36,6 +36,7 @@ class Run:
 
 def measure(world: World, directory: Path, source: Path, minutes: float, percent: float | None) -> Run:
     report, lost = directory / "report", 0.0
+    patience = stack.PATIENCE_FACTOR * 60 * minutes
     world = replace(world, queue_url=world.aws.make_queue(os.urandom(8).hex()))
     changes = {**stack.REAL, "pool": {"encoders": 1}}
     with host(world, directory / "host", inside=cpu.metered([], report), **changes) as running:
@@ -43,12 +44,8 @@ def measure(world: World, directory: Path, source: Path, minutes: float, percent
         video_id = world.upload(source)
         world.ring(video_id)
         if percent is not None:
-            lost = kill(world, running, video_id, percent, seconds=stack.PATIENCE_FACTOR * 60 * minutes)
-        row = eventually(
-            lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found,
-            seconds=stack.PATIENCE_FACTOR * 60 * minutes,
-        )
-    assert row["status"] == "READY", row["error_reason"]
+            lost = kill(world, running, video_id, percent, seconds=patience)
+        stack.until_ready(world, [video_id], patience=patience)
     return Run(cpu.read(report).cpu_seconds, lost)
 
 

@@ -7,7 +7,6 @@ are cores), divided by the cores, as if no core ever waited. Ours is from the fi
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,15 +34,7 @@ def ideal(jobs: list[shapes.Job], workers: int) -> float:
 def through(world: World, jobs: list[shapes.Job]) -> float:
     """Seconds from the first ring to the last READY."""
     videos = [world.upload(job.source) for job in jobs]
-    began = time.monotonic()
-    for video_id in videos:
-        world.ring(video_id)
-    patience = stack.PATIENCE_FACTOR * sum(job.seconds for job in jobs)
-    count = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
-    eventually(lambda: world.query(count, videos)[0]["n"] == len(videos), seconds=patience, every=0.05)
-    seconds = time.monotonic() - began
-    assert {world.row(video_id)["status"] for video_id in videos} == {"READY"}
-    return seconds
+    return stack.processed(world, videos, patience=stack.PATIENCE_FACTOR * sum(job.seconds for job in jobs))
 
 
 def figures(world: World, directory: Path, *, seconds: float, size: tuple[int, int], rounds: int) -> Iterator[Figure]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from appliance.cli import terminal
 from appliance.cli.demo.sample import render
 from appliance.local.aws import CREDENTIALS
 from appliance.local.stack import Stack
-from tests.hosts import Host, World, host
+from tests.hosts import Host, World, eventually, host
 
 #: A real host's rhythm, not that of the stories.
 REAL: dict[str, dict[str, Any]] = {
@@ -31,6 +32,8 @@ REAL: dict[str, dict[str, Any]] = {
 }
 #: A measurement that takes this many times the recording's length will not end.
 PATIENCE_FACTOR = 20.0
+#: How often a measurement asks if it is over.
+QUESTION_SECONDS = 0.5
 
 
 @contextmanager
@@ -67,6 +70,27 @@ def hosts(world: World, directory: Path, cores: list[int], **changes: dict[str, 
             os.sched_setaffinity(one.process.pid, {core})  # before it has made any thread or child
             found.append(one)
         yield found
+
+
+def until_ready(world: World, videos: list[int], *, patience: float) -> float:
+    """Unix time at which the last of the videos was READY. Raises AssertionError for one that FAILED.
+
+    The time is the rows', which are asked seldom: every question is a connection, and a new process of PostgreSQL's.
+    """
+    ask = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
+    eventually(lambda: world.query(ask, videos)[0]["n"] == len(videos), seconds=patience, every=QUESTION_SECONDS)
+    failed = [row["error_reason"] for row in map(world.row, videos) if row["status"] == "FAILED"]
+    assert not failed, failed
+    last = "SELECT extract(epoch FROM max(ended_at))::float AS at FROM video_attempt WHERE video_id = ANY (%s)"
+    return float(world.query(last, videos)[0]["at"])
+
+
+def processed(world: World, videos: list[int], *, patience: float) -> float:
+    """Seconds from the first ring, which is now, to the last READY."""
+    began = time.time()
+    for video_id in videos:
+        world.ring(video_id)
+    return until_ready(world, videos, patience=patience) - began
 
 
 def tell(figures: dict[str, Any], *, as_json: bool) -> int:
