@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,11 @@ class Bench:
             rung.name: {"max_width": rung.width, "max_height": rung.height, "bitrates": {"h264": f"{rates[rung.name]}"}}
             for rung in self.job.rungs
         }
-        streams = [{"name": source, "media_type": kind} for kind in ("video", "audio")]
+        # a rung may be smaller than the source, which it would look for a name for
+        shown = {"frame_rate": float(self.job.rate), "resolution": self.job.rungs[0].name}
+        streams = [{"name": source, "media_type": "video", **shown}]
+        if self.job.sound:
+            streams.append({"name": source, "media_type": "audio"})
         written: dict[str, dict[str, Any]] = {
             "-i": {"inputs": [{**stream, "language": "en"} for stream in streams]},
             "-b": {"video_resolutions": sizes},
@@ -110,6 +114,11 @@ class Bench:
         for flag, file in files.items():
             file.write_text(yaml.safe_dump(written[flag]))
         return files
+
+    def shaka_top(self) -> Path:
+        """The playlist of the highest rung that Shaka Streamer made."""
+        named = f"video_{self.job.rungs[0].name}_"
+        return next(path for path in self.job.out.glob("stream_*.m3u8") if named in path.read_text())
 
     def rates(self) -> dict[str, int]:
         """Bits a second of each rung that lies in `out` now."""
@@ -132,6 +141,16 @@ class Bench:
         self.job.out.mkdir(parents=True)
 
 
+@cache
+def without_shaka() -> str:
+    """Why Shaka Streamer cannot be had here; nothing where it can."""
+    try:
+        peers.python("shaka")
+    except Missing as error:
+        return str(error)
+    return ""
+
+
 def ways(bench: Bench) -> tuple[dict[str, Callable[[], Spent]], dict[str, Any], str]:
     """The ways, what is said of them, and why Shaka Streamer is not among them."""
     found: dict[str, Callable[[], Spent]] = {
@@ -145,14 +164,10 @@ def ways(bench: Bench) -> tuple[dict[str, Callable[[], Spent]], dict[str, Any], 
     rates = bench.rates()
     top = next(bench.job.out.glob(f"{bench.job.rungs[0].name}.m3u8"))
     said: dict[str, Any] = {"kbit/s": [rate // 1000 for rate in rates.values()], "our VMAF": bench.quality(top)}
-    try:
-        peers.python("shaka")
-    except Missing as error:
-        return found, said, str(error)
+    if absent := without_shaka():
+        return found, said, absent
     bench.shaka(rates)
-    named = f"video_{bench.job.rungs[0].name}_"
-    playlists = bench.job.out.glob("stream_*.m3u8")
-    said["its VMAF"] = bench.quality(next(path for path in playlists if named in path.read_text()))
+    said["its VMAF"] = bench.quality(bench.shaka_top())
     return {**found, "shaka": partial(bench.shaka, rates)}, said, ""
 
 

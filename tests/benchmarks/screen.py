@@ -4,7 +4,7 @@ Five recordings of the folder that CORPUS_DIR names, the short ones played again
 start costs the same whatever follows. The cascade gets a constant rate: the average that the container tells, or 30 a
 second where it tells none or more; `at its own rate` is against the rate that the packets come to. Ours is everything
 that the verb does. Bytes are those of the pictures; VMAF is the top rung's mean, every fifth frame of each encode's own
-grid, against the source in the colours of that encode.
+grid, against the source in the colours of that encode. Shaka Streamer gets our rungs at the rates that ours came to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 from appliance.adapters.ffmpeg import tools
 from appliance.config import Encode
 from tests.benchmarks import shapes, vmaf
-from tests.benchmarks.encode import Bench, recording
+from tests.benchmarks.encode import Bench, recording, without_shaka
 from tests.benchmarks.measure import Figure, Missing, interleaved, median, parser, rounded, tell
 from tests.recordings import ffmpeg
 
@@ -39,6 +39,8 @@ RECORDINGS = {
 }
 #: Of the five: the medians of CPU time and bytes, and of the points of VMAF above the cascade's.
 CPU, BYTES, VMAF = 0.80, 1.05, -0.3
+#: The medians of CPU and wall time, of Shaka Streamer's.
+SHAKA = 0.65
 FASTEST = Fraction(30)
 
 
@@ -82,14 +84,25 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """One recording, ours and Shaka Streamer's: CPU and wall time as ratios, VMAF of both."""
+
+    cpu: float
+    wall: float
+    ours: float
+    its: float
+
+
+@dataclass(frozen=True)
 class Compared:
-    """One recording both ways: CPU time and bytes as ratios, VMAF in points above the cascade's."""
+    """One recording, ours and the cascade's: CPU time and bytes as ratios, VMAF in points above."""
 
     name: str
     cpu: float
     bytes: float
     vmaf: float
     raw: dict[str, Any]
+    shaka: Beside | None
 
 
 def long_enough(source: Path, directory: Path, seconds: float) -> Path:
@@ -101,7 +114,7 @@ def long_enough(source: Path, directory: Path, seconds: float) -> Path:
     return made
 
 
-def compare(name: str, directory: Path, seconds: float, rounds: int) -> Compared:
+def compare(name: str, directory: Path, seconds: float, rounds: int, *, shaka: bool) -> Compared:
     """Raises Missing."""
     original = recording(name)
     directory.mkdir()
@@ -110,12 +123,21 @@ def compare(name: str, directory: Path, seconds: float, rounds: int) -> Compared
     even = (told.width // 2 * 2, told.height // 2 * 2)
     jobs = {
         which: Bench(shapes.Job(source, directory / which, *even, rate, length, Encode(), sound=told.sound))
-        for which, rate in {"cascade": told.rate, "at its own rate": told.own_rate, "ours": told.rate}.items()
+        for which, rate in (
+            ("ours", told.rate),
+            ("cascade", told.rate),
+            ("at its own rate", told.own_rate),
+            ("shaka", told.rate),
+        )
     }
-    ways = {which: partial(bench.theirs, shapes.cascade, 1) for which, bench in jobs.items()}
-    found = interleaved({**ways, "ours": jobs["ours"].ours}, rounds)
+    ways = {
+        "ours": jobs["ours"].ours,
+        **{which: partial(jobs[which].theirs, shapes.cascade, 1) for which in ("cascade", "at its own rate")},
+        **({"shaka": lambda: jobs["shaka"].shaka(jobs["ours"].rates())} if shaka else {}),
+    }
+    found = interleaved(ways, rounds)
     times = {which: [one.cpu_seconds for one in spent] for which, spent in found.items()}
-    sizes = {which: sum(bench.rates().values()) for which, bench in jobs.items()}
+    sizes = {which: sum(jobs[which].rates().values()) for which in ("ours", "cascade")}
     here, there, top = jobs["ours"], jobs["cascade"], jobs["ours"].job.rungs[0]
     playlist = here.job.out / f"{top.name}.m3u8"
     ours = quality(here, playlist, grid(here.job.out), vmaf.ours(source, here.job.encode.ladder), Fraction(1, 8))
@@ -127,12 +149,19 @@ def compare(name: str, directory: Path, seconds: float, rounds: int) -> Compared
         "cascade's rate": float(told.rate),
         "of its own rate's CPU": round(median(times["ours"]) / median(times["at its own rate"]), 3),
     }
+    beside = None
+    if shaka:
+        walls = {which: median(one.wall_seconds for one in found[which]) for which in ("ours", "shaka")}
+        scaled = f"scale=-2:{top.height}:flags=bicubic,format=yuv420p"  # as it does: 1139 columns become 1140
+        its = quality(jobs["shaka"], jobs["shaka"].shaka_top(), told.rate, scaled, Fraction(0))
+        beside = Beside(median(times["ours"]) / median(times["shaka"]), walls["ours"] / walls["shaka"], ours, its)
     return Compared(
         name.partition("/")[0].partition("__")[2],
         median(times["ours"]) / median(times["cascade"]),
         sizes["ours"] / sizes["cascade"],
         ours - cascade,
         raw,
+        beside,
     )
 
 
@@ -155,7 +184,8 @@ def figures(directory: Path, seconds: float, rounds: int) -> Iterator[Figure]:
     for number, (name, target) in enumerate(RECORDINGS.items()):
         what = f"encode, screen, cpu of {name.partition('/')[0].partition('__')[2]}"
         try:
-            found.append(one := compare(name, directory / str(number), seconds, rounds))
+            recording(name)  # before a peer is fetched for it
+            found.append(one := compare(name, directory / str(number), seconds, rounds, shaka=not without_shaka()))
         except Missing as error:
             yield Figure(what, None, target, why=str(error))
             continue
@@ -170,6 +200,15 @@ def figures(directory: Path, seconds: float, rounds: int) -> Iterator[Figure]:
             f"encode, screen, median {what}", None if why else median(values), target, target < 0, why,
             {"each": rounded(values)},
         )  # fmt: skip
+    yield from _beside_shaka([one.shaka for one in found if one.shaka], why or without_shaka())
+
+
+def _beside_shaka(found: list[Beside], why: str) -> Iterator[Figure]:
+    vmafs = {"our VMAF": rounded([one.ours for one in found], 1), "its VMAF": rounded([one.its for one in found], 1)}
+    for what, ratios in (("cpu", [one.cpu for one in found]), ("wall", [one.wall for one in found])):
+        raw = {"each": rounded(ratios), **vmafs}
+        name = f"encode, screen, median {what} against shaka"
+        yield Figure(name, None if why else median(ratios), SHAKA, why=why, raw=raw)
 
 
 def main() -> int:
