@@ -71,8 +71,8 @@ def _dropped(amount: int) -> Counted:
 def die_with_parent() -> None:
     """End this process at once when the supervisor or the fork server has gone (F31).
 
-    A killed supervisor closes the pipe behind `sentinel`; a killed fork server changes who our parent is. An ffmpeg of
-    ours gets its death signal from the kernel the moment this process ends.
+    A killed supervisor closes the pipe behind `sentinel`; a killed fork server changes who our parent is. What
+    starts our ffmpeg sees its socket close the moment this process ends, and kills it.
     """
     supervisor = multiprocessing.parent_process()
     assert supervisor is not None, "an encoder is a child of the supervisor"

@@ -21,6 +21,8 @@ import sys
 
 #: The exit status when the program could not be started as it should.
 REFUSED = 126
+#: The same where the host was short of something (sysexits: EX_TEMPFAIL).
+LATER, SHORTAGES = 75, {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 #: What a fork says when nothing is left to do but to become the program; FAILED follows if it fails.
 READY, FAILED = b"1", b"0"
 #: Of a request: how long its text is. With it come the descriptors of the program's stdout and stderr.
@@ -283,9 +285,11 @@ def become(ready: int, parent: int, descriptors: list[int], arguments: list[str]
             os._exit(0)
         os.execv(command[0], command)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the program must not run outside its cage
-        os.write(ready, FAILED)
-        os.write(2, f"sandbox: {command[0]}: {error}\n".encode())
-        os._exit(REFUSED)
+        try:
+            os.write(ready, FAILED)
+            os.write(2, f"sandbox: {command[0]}: {error}\n".encode())
+        finally:
+            os._exit(REFUSED)
 
 
 def serve(descriptor: int) -> None:
@@ -311,21 +315,42 @@ def _asked(asker: socket.socket) -> tuple[list[str], list[int]] | None:
 
 def _run(asker: socket.socket, arguments: list[str], descriptors: list[int]) -> bytes:
     """Start a program and wait for its end; returns the answer."""
-    said, ready = os.pipe()
-    parent, pid = os.getpid(), os.fork()
-    if pid == 0:
-        become(ready, parent, descriptors, arguments)
-    for given in (*descriptors, ready):
-        os.close(given)
-    status, usage = _wait(pid, asker)
+    try:
+        pid, program, said = _fork(arguments, descriptors)
+    except OSError as error:
+        os.write(descriptors[1], f"sandbox: {error}\n".encode())
+        return ENDED.pack(False, LATER if error.errno in SHORTAGES else REFUSED, 0.0, 0)
+    finally:
+        for given in descriptors:
+            os.close(given)
+    status, usage = _wait(pid, program, asker)
     with os.fdopen(said, "rb") as words:
         started = words.read() == READY
     return ENDED.pack(started, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 
 
-def _wait(pid: int, asker: socket.socket) -> tuple[int, resource.struct_rusage]:
+def _fork(arguments: list[str], descriptors: list[int]) -> tuple[int, int, int]:
+    """The program's pid, a descriptor of its end (Linux 5.3), and one from which READY comes. Raises OSError."""
+    said, ready = os.pipe()
+    try:
+        parent, pid = os.getpid(), os.fork()
+        if pid == 0:
+            become(ready, parent, descriptors, arguments)
+        try:
+            return pid, os.pidfd_open(pid), said
+        except OSError:
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    except OSError:
+        os.close(said)
+        raise
+    finally:
+        os.close(ready)
+
+
+def _wait(pid: int, program: int, asker: socket.socket) -> tuple[int, resource.struct_rusage]:
     """To the program's end; it and its group are killed when nobody asks any more."""
-    program = os.pidfd_open(pid)
     poll = select.poll()
     for descriptor in (program, asker.fileno()):
         poll.register(descriptor, select.POLLIN)

@@ -8,10 +8,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.adapters.ffmpeg.cage import LATER
 from appliance.adapters.ffmpeg.starter import Starter
-from appliance.domain.errors import ConfigError
+from appliance.domain.errors import ConfigError, Transient
 
-#: What self_test answers for, and the metric's label values. The first two cannot be missing on Linux ≥ 3.5.
+#: What self_test answers for, and the metric's label values. The first two cannot be missing on Linux ≥ 5.3.
 LAYERS = ("no_new_privs", "rlimits", "landlock", "seccomp")
 
 
@@ -46,7 +47,8 @@ def caged(command: list[str], rules: Cage, memory_bytes: int) -> list[str]:
 def self_test(rules: Cage) -> dict[str, bool]:
     """Layer of LAYERS → whether it holds: a caged process really tries to read, write and connect where it must not.
 
-    Raises ConfigError when no program can be started in the cage, be it that a required layer is missing.
+    Raises ConfigError when no program can be started in the cage, be it that a required layer is missing, and Transient
+    when the host was only short of something.
     """
     with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as inside:
         canary = Path(outside, "canary")
@@ -60,6 +62,8 @@ def self_test(rules: Cage) -> dict[str, bool]:
             if ended is None:
                 raise ConfigError(["ffmpeg's sandbox did not answer within a minute"])
             found, wrong = (os.fdopen(descriptor, closefd=False).read() for descriptor in descriptors)
+    if ended.status == LATER and not ended.started:
+        raise Transient(f"ffmpeg's sandbox could not be tried: {wrong.strip()[-300:]}")
     if ended.status != 0:
         raise ConfigError([f"ffmpeg cannot be started in its sandbox here: {wrong.strip()[-300:]}"])
     return {name: state == "1" for name, _, state in (word.partition("=") for word in found.split())}

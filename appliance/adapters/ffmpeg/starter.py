@@ -18,6 +18,9 @@ from appliance.domain.errors import Transient
 
 SERVE = "import sys; sys.path.append(sys.argv[1]); import cage; cage.serve(int(sys.argv[2]))"
 
+#: How long a starter may take to kill its program and end.
+END_SECONDS = 5
+
 
 @dataclass(frozen=True)
 class Exit:
@@ -65,10 +68,11 @@ class Starter:
         """
         text = "\0".join([str(directory), *arguments]).encode(errors="surrogateescape")
         with ExitStack() as reading, ExitStack() as writing:
-            pipes = [os.pipe(), os.pipe()]
-            for ours, theirs in pipes:
-                reading.callback(os.close, ours)
-                writing.callback(os.close, theirs)
+            pipes = []
+            for _ in range(2):
+                pipes.append(os.pipe())
+                reading.callback(os.close, pipes[-1][0])
+                writing.callback(os.close, pipes[-1][1])
             self._ours.settimeout(None)
             try:
                 socket.send_fds(self._ours, [cage.HEAD.pack(len(text))], [theirs for _, theirs in pipes])
@@ -94,8 +98,13 @@ class Starter:
 
 
 def _end(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    """It kills its program and ends by itself; where it does not, it is killed, and the program dies with it."""
     ours.close()
-    process.wait()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _killed() -> Transient:

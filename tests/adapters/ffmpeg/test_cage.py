@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from appliance.adapters.ffmpeg import cage, sandbox, tools
+from appliance.adapters.ffmpeg import cage, sandbox, starter, tools
 from appliance.adapters.ffmpeg.run import Limits, run
 from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.domain.errors import ConfigError, Transient
@@ -245,6 +246,25 @@ def test_a_program_that_is_not_there_is_no_word_about_the_upload(job: Path) -> N
     with pytest.raises(Transient, match="could not be started in its sandbox") as caught:
         run(["/nowhere/ffmpeg"], directory=job, limits=limits(Cage()), check=lambda: None)
     assert "No such file" in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "error"),
+    [("pidfd_open", errno.ENOSYS, ConfigError), ("fork", errno.EAGAIN, Transient), ("pipe", errno.EMFILE, Transient)],
+)
+def test_what_a_starter_cannot_do_is_said_and_leaves_it_alive(
+    job: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, error: type[Exception]
+) -> None:
+    script, serve = starter.SERVE.rsplit("; ", 1)
+    fail = f"def {call}(*_): raise OSError({number}, 'cannot {call}')"
+    monkeypatch.setattr(starter, "SERVE", f"{script}\n{fail}\ncage.os.{call} = {call}\n{serve}")
+    with pytest.raises(error, match=f"cannot {call}"):
+        sandbox.self_test(Cage())
+    bounds = limits(Cage())
+    for _ in range(2):
+        with pytest.raises(Transient, match="could not be started in its sandbox") as caught:
+            run(["/bin/true"], directory=job, limits=bounds, check=lambda: None)
+        assert f"cannot {call}" in caught.value.details
 
 
 def test_f31_a_fork_whose_starter_is_gone_already_becomes_nothing() -> None:

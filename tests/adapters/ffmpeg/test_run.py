@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.adapters.ffmpeg import starter
 from appliance.adapters.ffmpeg.run import Limits, run
 from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.domain.errors import LeaseLost, Transient
@@ -120,6 +121,40 @@ def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None
         pid = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
     assert _gone(pid)
+
+
+def test_a_starter_ends_with_the_process_that_it_waits_for(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from appliance.adapters.ffmpeg.run import *;"
+        "run(['/bin/sh', '-c', 'echo $PPID'], directory=Path(sys.argv[1]), limits=(kept := Limits(60, 60, 1 << 30)),"
+        " check=lambda: None, on_line=lambda line: print(line, flush=True)); print('idle', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert parent.stdout.readline() == "idle\n"
+        assert Path(f"/proc/{pid}").exists()
+        parent.send_signal(signal.SIGKILL)
+    assert _gone(pid)
+
+
+def test_a_starter_that_does_not_end_is_killed_and_its_program_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starter, "END_SECONDS", 0.1)
+    pids: list[int] = []
+
+    def stop(line: str) -> None:
+        pids.extend(map(int, line.split()))
+        os.kill(pids[1], signal.SIGSTOP)
+
+    def lost() -> None:
+        if pids:
+            raise LeaseLost("The row is somebody else's.")
+
+    with pytest.raises(LeaseLost):
+        run(shell("echo $$ $PPID; exec sleep 60"), directory=tmp_path, limits=GENEROUS, check=lost, on_line=stop)
+    assert all(_gone(pid) for pid in pids)
 
 
 def test_one_starter_serves_one_program_after_another(tmp_path: Path) -> None:
