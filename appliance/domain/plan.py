@@ -32,7 +32,8 @@ from appliance.domain.tracks import (
     video_track,
 )
 
-#: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules.
+#: Raised when the meaning of a plan changes, so that no half of an old one is continued under new rules, and when
+#: another plan is made of the same source and settings, so that none of before is taken from a row.
 PLAN_REVISION = 6
 AUDIO_CHUNK = 0
 #: AAC-LC: 1024 samples a frame (ISO/IEC 14496-3), at the ladder's 48 kHz.

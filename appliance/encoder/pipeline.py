@@ -20,7 +20,7 @@ from appliance.domain.layout import Layout
 from appliance.domain.loudness import Loudness
 from appliance.domain.media import LadderStep, Source
 from appliance.domain.plan import Packaging, Plan, make_plan, recipe
-from appliance.domain.receipt import Chapter
+from appliance.domain.receipt import WARNINGS, Chapter
 from appliance.domain.stored import Stored
 from appliance.domain.tracks import Screens
 from appliance.domain.video import Lease
@@ -168,7 +168,7 @@ class Pipeline:
     def _made(self, job: Job, identity: dict[str, object], directory: Path) -> Plan:
         source = self._probe(directory, job.check, partial(account, job))
         plan = make_plan(source, identity=identity, **self._settings)
-        return replace(plan, chapters=_chapters(source, plan), warnings=source.warnings)
+        return replace(plan, chapters=_chapters(source, plan), warnings=source.warnings[:WARNINGS])
 
     def _finished(self, job: Job, plan: Plan) -> list[ChunkObjects]:
         """What all chunks of the plan recorded, in the order of the presentation."""

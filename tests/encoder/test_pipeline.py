@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 from appliance.adapters.directory import Directory
 from appliance.adapters.ffmpeg import tools
 from appliance.adapters.ffmpeg.commands import SOURCE
-from appliance.config import Config, Encode
+from appliance.adapters.ffmpeg.tools import Tools
+from appliance.config import Config, Encode, Sandbox
 from appliance.domain.errors import Draining, LeaseLost, Transient, Unavailable
 from appliance.domain.events import ChunkClaiming, ChunkEnded, Event
 from appliance.domain.layout import Layout
@@ -113,7 +114,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build(tmp_path: Path, recording: Path) -> Callable[..., Pipeline]:
-    def build(shelf: Shelf, rows: Rows, *, etag: str = "etag", config: Config = CONFIG) -> Pipeline:
+    def build(
+        shelf: Shelf, rows: Rows, *, etag: str = "etag", config: Config = CONFIG, programs: Tools | None = None
+    ) -> Pipeline:
         def fetch(job: object, directory: Path) -> Fetched:
             del job
             (directory / SOURCE).hardlink_to(recording)
@@ -127,7 +130,7 @@ def build(tmp_path: Path, recording: Path) -> Callable[..., Pipeline]:
 
         return engine.pipeline(
             config,
-            engine.workshop(config, tools.find(), shelf, rows),
+            engine.workshop(config, programs or tools.find(), shelf, rows),
             gzip_playlists=False,
             fetch=fetch,
             workspace=workspace,
@@ -277,6 +280,58 @@ def test_f53_another_source_ladder_or_generation_is_another_plan(
         assert job.receipt.chunks_resumed == 0
         plans.append(rows.plan)
     assert len(set(plans)) == len(plans)
+
+
+class Asked(Rows):
+    """Hears the recipe; nothing is encoded."""
+
+    recipe = ""
+
+    def known_plan(self, lease: Lease, recipe: str) -> Any:
+        self.recipe = recipe
+        raise LeaseLost("Enough.")
+
+
+def recipe(directory: Path, build: Callable[..., Pipeline], **changes: Any) -> str:
+    rows = Asked()
+    with pytest.raises(LeaseLost):
+        build(Shelf(directory / "s3"), rows, **changes)(Desk())
+    return rows.recipe
+
+
+def other(value: Any) -> Any:
+    """Of the same kind, and not the same."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return f"another {value}"
+    return value[1:] or ("another",) if isinstance(value, tuple) else value + 1
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        *(("encode", field.name) for field in fields(Encode)),
+        *(("sandbox", field.name) for field in fields(Sandbox)),
+        *(("ffmpeg", name) for name in ("memory_bytes", "max_pixels", "max_duration_seconds")),
+    ],
+)
+def test_with_another_setting_no_plan_of_before_is_taken(
+    tmp_path: Path, build: Callable[..., Pipeline], section: str, name: str
+) -> None:
+    part = getattr(CONFIG, section)
+    changed = replace(CONFIG, **{section: replace(part, **{name: other(getattr(part, name))})})
+    assert recipe(tmp_path, build, config=changed) != recipe(tmp_path, build)
+
+
+def test_of_other_bytes_or_with_other_programs_no_plan_of_before_is_taken(
+    tmp_path: Path, build: Callable[..., Pipeline]
+) -> None:
+    found = tools.find()
+    programs = [replace(found, build="another"), replace(found, ffprobe="/another/release/ffprobe")]
+    made = [recipe(tmp_path, build, programs=one) for one in (found, *programs)]
+    assert made[0] == recipe(tmp_path, build)
+    assert len({*made, recipe(tmp_path, build, etag="another")}) == 4
 
 
 def test_local_disk_holds_the_source_and_two_chunks_at_most(tmp_path: Path, build: Callable[..., Pipeline]) -> None:

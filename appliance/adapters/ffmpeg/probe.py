@@ -85,8 +85,9 @@ class Probe:
 
     @property
     def settings(self) -> tuple[object, ...]:
-        """What of them decides what is found."""
-        return self.max_pixels, self.max_duration_seconds, self.close_gaps_seconds, self.looks
+        """What of them decides what is found. ffprobe's path names its release, and with it ours."""
+        bounds = self.limits.memory_bytes, self.limits.cage, self.max_pixels, self.max_duration_seconds
+        return self.tools.ffprobe, *bounds, self.close_gaps_seconds, self.looks
 
     def __call__(self, directory: Path, check: Check, account: Callable[[Ended], None]) -> Source:
         """Probe `directory`/source. Raises SourceRejected with what is wrong with the file."""

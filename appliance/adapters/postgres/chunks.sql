@@ -17,11 +17,11 @@ held AS (
     WHERE id = %(video_id)s AND status = 'PROCESSING' AND lease_token = %(token)s
     RETURNING id
 ),
--- A plan that is there already is the same plan: the fingerprint says so.
+-- A plan that is there already is the same plan: the fingerprint says so. Only what it was made from may be another.
 written AS (
     INSERT INTO {plan} (video_id, fingerprint, build, plan, created_at)
     SELECT id, %(plan)s, %(build)s, %(body)s::jsonb, now() FROM held
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (video_id, fingerprint) DO UPDATE SET plan = excluded.plan
 ),
 -- So its chunks are there already as well, and those that are DONE stay so: this is how an encode resumes.
 cut AS (

@@ -186,6 +186,8 @@ def chunk_and_plan_are_read_by_their_whole_key(scene: Scene) -> None:
     scene.chunks.adopt(lease, named, BUILD)
     assert scene.chunks.known_plan(lease, "this one's") == named
     assert [scene.chunks.known_plan(*other) for other in ((beside, "this one's"), (lease, "another"))] == [None, None]
+    scene.chunks.adopt(lease, replace(named, recipe="another"), BUILD)
+    assert scene.chunks.known_plan(lease, "another") == replace(named, recipe="another")
 
 
 def what_ended_the_video_ends_its_chunks(scene: Scene) -> None:
