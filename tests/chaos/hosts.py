@@ -19,6 +19,7 @@ import yaml
 from appliance.local.aws import CREDENTIALS
 from appliance.local.server import tethered
 from tests.chaos.scale import RESTART_SECONDS
+from tests.shell import environment
 
 #: Set in every process of a host; programs, whose environment is empty, are known by their working directory.
 MARK = "CHAOS_HOST"
@@ -91,8 +92,9 @@ class Host:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self.directory,  # what starts ffmpeg has no environment to be known by
                 env={
-                    **os.environ,
+                    **environment(),
                     **CREDENTIALS,
                     "RUNTIME_DIRECTORY": str(self.directory / "run"),
                     MARK: str(self.directory),
