@@ -22,8 +22,9 @@ from appliance.adapters.ffmpeg import commands, filters, tools
 from appliance.adapters.ffmpeg.probe import Probe
 from appliance.adapters.ffmpeg.run import Limits
 from appliance.config import Config, Encode
+from appliance.domain.content import Content
 from appliance.domain.media import LadderStep
-from appliance.domain.tracks import video_track
+from appliance.domain.tracks import VideoTrack, video_track
 from appliance.wiring.local import encode_file
 from tests.recordings import lecture
 
@@ -77,13 +78,19 @@ class Pair:
 
 def ours(source: Path, steps: tuple[LadderStep, ...]) -> str:
     """What the appliance does to the source's frames before it encodes the highest rung."""
+    track = planned(source, steps)
+    return ",".join(filters.top(track, track.rungs[0]))
+
+
+def planned(source: Path, steps: tuple[LadderStep, ...]) -> VideoTrack:
+    """The source's pictures as the appliance's plan has them."""
     found = tools.find()
     with tempfile.TemporaryDirectory(prefix="probe-") as directory:
         shutil.copy(source, Path(directory, commands.SOURCE))  # its cage lets it read nothing outside
-        probe = Probe(found, Limits(600, 600, 8 << 30), Config().ffmpeg.max_pixels, 86400)
+        probe = Probe(found, Limits(600, 600, 8 << 30), Config().ffmpeg.max_pixels, 86400, looks=True)
         track = video_track(probe(Path(directory), lambda: None, lambda _: None).video, steps, None, Fraction(30), 1)
     assert track is not None
-    return ",".join(filters.top(track, track.rungs[0]))
+    return track
 
 
 def measure(source: Path, directory: Path, settings: Encode = SETTINGS) -> list[Line]:
@@ -116,6 +123,8 @@ def encode(source: Path, directory: Path, settings: Encode) -> Pair:
     name = next((directory / "chunked").glob(f"{min(size)}p.m3u8"))
     pair = Pair(source, name, directory / "uncut.mp4", rate, step, size, frames, ours(source, settings.ladder))
     gop = round(settings.gop_seconds * rate)
+    screen = planned(source, settings.ladder).content is Content.SCREEN
+    own = commands.SCREEN.get(settings.preset, []) if screen else []
     ffmpeg(
         *("-i", str(source), "-an", "-vf", pair.reference, "-c:v", "libx264", "-preset", settings.preset),
         *(
@@ -129,7 +138,7 @@ def encode(source: Path, directory: Path, settings: Encode) -> Pair:
             str(2 * step.maxrate),
         ),
         *("-g", str(gop), "-keyint_min", str(gop), "-sc_threshold", "0", "-flags", "+cgop", "-bf", "3"),
-        *("-threads", "1", "-x264-params", "force-cfr=1", "-frames:v", str(frames), str(pair.uncut)),
+        *("-threads", "1", "-x264-params", ":".join(["force-cfr=1", *own]), "-frames:v", str(frames), str(pair.uncut)),
     )
     return pair
 
