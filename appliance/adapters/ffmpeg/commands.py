@@ -37,7 +37,7 @@ CHEAPLY = "q=51,me=dia,subme=0,merange=4,no-8x8dct"
 #: recordings of screens for the bytes and the VMAF of such an encode.
 LONG_LOOKED_AT = 0.5
 #: A screen's text moves by whole pixels, so less is sought between them: measured on five recordings with the default
-#: preset, an eighth of the CPU time for 3 to 5 % more bytes at equal VMAF. A preset set for screens stays as it is.
+#: preset, an eighth to a fifth of the CPU time for 2 to 5 % more bytes at equal VMAF. A preset set for screens stays.
 SCREEN = {"veryfast": ["subme=1"]}
 #: Frames that x264's presets keep to predict from, where these are more than its B-frames need anyway.
 REFERENCES = {"slow": 5, "slower": 8, "veryslow": 16}
