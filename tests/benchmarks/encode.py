@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache, partial
@@ -151,24 +151,26 @@ def without_shaka() -> str:
     return ""
 
 
-def ways(bench: Bench) -> tuple[dict[str, Callable[[], Spent]], dict[str, Any], str]:
-    """The ways, what is said of them, and why Shaka Streamer is not among them."""
-    found: dict[str, Callable[[], Spent]] = {
-        "ours": bench.ours,
-        "separate": partial(bench.theirs, shapes.separate),
-        "split": partial(bench.theirs, shapes.split),
-        "cascade, x264's threads": partial(bench.theirs, shapes.cascade),
-        "cascade, one thread": partial(bench.theirs, shapes.cascade, 1),
-    }
-    bench.ours()
+def measured(bench: Bench, rounds: int) -> tuple[dict[str, list[Spent]], dict[str, Any], str]:
+    """What each way took, what is said of Shaka Streamer's rates and VMAF, and why it is not among them."""
+    found = interleaved(
+        {
+            "separate": partial(bench.theirs, shapes.separate),
+            "split": partial(bench.theirs, shapes.split),
+            "cascade, x264's threads": partial(bench.theirs, shapes.cascade),
+            "cascade, one thread": partial(bench.theirs, shapes.cascade, 1),
+            "ours": bench.ours,  # last: what it made is looked at
+        },
+        rounds,
+    )
     rates = bench.rates()
-    top = next(bench.job.out.glob(f"{bench.job.rungs[0].name}.m3u8"))
-    said: dict[str, Any] = {"kbit/s": [rate // 1000 for rate in rates.values()], "our VMAF": bench.quality(top)}
+    said: dict[str, Any] = {"kbit/s": [rate // 1000 for rate in rates.values()]}
     if absent := without_shaka():
         return found, said, absent
-    bench.shaka(rates)
+    said["our VMAF"] = bench.quality(next(bench.job.out.glob(f"{bench.job.rungs[0].name}.m3u8")))
+    found["shaka"] = [bench.shaka(rates)]  # once: it takes longer than everything else, and is far from the bound
     said["its VMAF"] = bench.quality(bench.shaka_top())
-    return {**found, "shaka": partial(bench.shaka, rates)}, said, ""
+    return found, said, ""
 
 
 def compared(found: dict[str, list[Spent]], said: dict[str, Any], absent: str) -> Iterator[Figure]:
@@ -195,8 +197,7 @@ def figures(directory: Path, *, seconds: float, size: tuple[int, int], rounds: i
             yield Figure(f"encode, camera, {what} against {way}", None, target, why=str(error))
         return
     bench = Bench(shapes.Job(source, directory / "out", *size, RATE, seconds, Encode()))
-    found, said, absent = ways(bench)
-    yield from compared(interleaved(found, rounds), said, absent)
+    yield from compared(*measured(bench, rounds))
 
 
 def main() -> int:
