@@ -12,6 +12,16 @@ SHOWN = re.compile(r"\bfmt:(\S+) .*?\bsar:(\d+)/(\d+) s:(\d+)x(\d+) ")
 COLOURS = re.compile(r"\bcolor_range:(\S+) color_space:(\S+) color_primaries:(\S+) color_trc:(\S+)")
 SCAN = re.compile(r"Multi frame detection: TFF:\s*(\d+) BFF:\s*(\d+) Progressive:\s*(\d+) Undetermined:\s*(\d+)")
 AVERAGE = re.compile(r"lavfi\.signalstats\.YAVG=([0-9.]+)")
+#: swscale's names of the YCbCr matrices, by ffprobe's.
+MATRICES = {
+    "bt709": "bt709",
+    "smpte170m": "bt601",
+    "bt470bg": "bt601",
+    "bt2020nc": "bt2020",
+    "bt2020c": "bt2020",
+    "smpte240m": "smpte240m",
+    "fcc": "fcc",
+}
 #: Pixel formats with transparency.
 ALPHA = re.compile(r"(yuva|gbrap|rgba|bgra|argb|abgr|ya|pal8|ayuv|vuya)")
 #: Fewer pictures than this prove nothing about how they were scanned.

@@ -15,7 +15,7 @@ from typing import Any
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.packets import Demuxed, Packets
-from appliance.adapters.ffmpeg.pictures import Picture, changes, first_picture, flat, scanned
+from appliance.adapters.ffmpeg.pictures import MATRICES, Picture, changes, first_picture, flat, scanned
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.content import WORTH_LOOKING, Look, moving
@@ -47,16 +47,6 @@ DOLBY_ONLY = 5
 #: Dispositions of tracks that are not for everybody.
 FOR_SOME = ("comment", "visual_impaired", "hearing_impaired", "dub", "karaoke", "lyrics", "still_image")
 LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-#: swscale's names of the YCbCr matrices, by ffprobe's.
-MATRICES = {
-    "bt709": "bt709",
-    "smpte170m": "bt601",
-    "bt470bg": "bt601",
-    "bt2020nc": "bt2020",
-    "bt2020c": "bt2020",
-    "smpte240m": "smpte240m",
-    "fcc": "fcc",
-}
 #: ffmpeg's decoders of subtitles that are drawn, not written.
 BITMAP_SUBTITLES = frozenset(
     {"dvd_subtitle", "dvb_subtitle", "hdmv_pgs_subtitle", "xsub", "dvb_teletext", "arib_caption"}
