@@ -58,9 +58,8 @@ def run(
         for number in range(options.kills):
             bar.show(100 * number / options.kills, "kill")
             killed.append(kill(world, OWNERS if number % 2 == 0 else ASSISTANTS, moments))
-        row = eventually(
-            lambda: (found := world.row(video_id))["status"] in ("READY", "FAILED") and found, seconds=patience
-        )
+        stack.until_ended(world, [video_id], patience=patience)
+    row = world.row(video_id)
     broken, _ = ways.verify(S3(world.aws.client("s3"), world.bucket), str(row["hls_path"]))
     return judged(world, row, killed, broken)
 

@@ -90,10 +90,7 @@ def _encoded(world: World, source: Path, watch: Watch) -> Asked:
     watch.begin()
     rows = world.query("INSERT INTO video (tenant_id, status, file_key) VALUES (1, 'UPLOADED', %s) RETURNING id", key)
     world.ring(rows[0]["id"])
-    row = eventually(
-        lambda: (found := world.row(rows[0]["id"]))["status"] in ("READY", "FAILED") and found, seconds=600
-    )
-    assert row["status"] == "READY", row["error_reason"]
+    stack.until_ready(world, [rows[0]["id"]], patience=600)
     # an idle encoder may have found the row before the message, which is then received afterwards
     queue = world.aws.client("sqs")
     depth = {"QueueUrl": world.queue_url, "AttributeNames": ["All"]}

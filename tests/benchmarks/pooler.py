@@ -85,7 +85,7 @@ def encoded(world: World, directory: Path, videos: int) -> Iterator[Figure]:
         ids = [world.upload(source) for _ in range(videos)]
         for video_id in ids:
             world.ring(video_id)
-        eventually(lambda: all(world.row(video_id)["status"] in ("READY", "FAILED") for video_id in ids), seconds=300)
+        stack.until_ended(world, ids, patience=300)
         complaints = [line["event"] for line in running.log() if line.get("level") in ("warning", "error")]
     ready = sum(world.row(video_id)["status"] == "READY" for video_id in ids)
     yield Figure("pooler: videos READY of those uploaded", ready / videos, 1.0, at_least=True, raw={"videos": videos})

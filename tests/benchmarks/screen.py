@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from appliance.adapters.ffmpeg import tools
 from appliance.config import Encode
 from tests.benchmarks import shapes, vmaf
+from tests.benchmarks.cpu import Spent
 from tests.benchmarks.encode import Bench, recording, without_shaka
 from tests.benchmarks.measure import Figure, Missing, interleaved, median, parser, rounded, tell
 from tests.recordings import ffmpeg
@@ -123,22 +124,12 @@ def compare(name: str, directory: Path, seconds: float, rounds: int, *, shaka: b
     even = (told.width // 2 * 2, told.height // 2 * 2)
     jobs = {
         which: Bench(shapes.Job(source, directory / which, *even, rate, length, Encode(), sound=told.sound))
-        for which, rate in (
-            ("ours", told.rate),
-            ("cascade", told.rate),
-            ("at its own rate", told.own_rate),
-            ("shaka", told.rate),
-        )
+        for which, rate in {"cascade": told.rate, "at its own rate": told.own_rate, "ours": told.rate}.items()
     }
-    ways = {
-        "ours": jobs["ours"].ours,
-        **{which: partial(jobs[which].theirs, shapes.cascade, 1) for which in ("cascade", "at its own rate")},
-    }
-    found = interleaved(ways, rounds)
-    if shaka:  # once: it takes longer than everything else, and is far from the bound
-        found["shaka"] = [jobs["shaka"].shaka(jobs["ours"].rates())]
+    ways = {which: partial(bench.theirs, shapes.cascade, 1) for which, bench in jobs.items()}
+    found = interleaved({**ways, "ours": jobs["ours"].ours}, rounds)
     times = {which: [one.cpu_seconds for one in spent] for which, spent in found.items()}
-    sizes = {which: sum(jobs[which].rates().values()) for which in ("ours", "cascade")}
+    sizes = {which: sum(bench.rates().values()) for which, bench in jobs.items()}
     here, there, top = jobs["ours"], jobs["cascade"], jobs["ours"].job.rungs[0]
     playlist = here.job.out / f"{top.name}.m3u8"
     ours = quality(here, playlist, grid(here.job.out), vmaf.ours(source, here.job.encode.ladder), Fraction(1, 8))
@@ -150,19 +141,27 @@ def compare(name: str, directory: Path, seconds: float, rounds: int, *, shaka: b
         "cascade's rate": float(told.rate),
         "of its own rate's CPU": round(median(times["ours"]) / median(times["at its own rate"]), 3),
     }
-    beside = None
-    if shaka:
-        walls = {which: median(one.wall_seconds for one in found[which]) for which in ("ours", "shaka")}
-        scaled = f"scale=-2:{top.height}:flags=bicubic,format=yuv420p"  # as it does: 1139 columns become 1140
-        its = quality(jobs["shaka"], jobs["shaka"].shaka_top(), told.rate, scaled, Fraction(0))
-        beside = Beside(median(times["ours"]) / median(times["shaka"]), walls["ours"] / walls["shaka"], ours, its)
     return Compared(
         name.partition("/")[0].partition("__")[2],
         median(times["ours"]) / median(times["cascade"]),
         sizes["ours"] / sizes["cascade"],
         ours - cascade,
         raw,
-        beside,
+        beside_shaka(here, found["ours"], ours, directory / "shaka") if shaka else None,
+    )
+
+
+def beside_shaka(ours: Bench, spent: list[Spent], vmaf: float, directory: Path) -> Beside:
+    """Shaka Streamer runs once: it takes longer than everything else, and is far from the bound."""
+    bench = Bench(replace(ours.job, out=directory))
+    its = bench.shaka(ours.rates())
+    # as it scales: 1139 columns become 1140
+    scaled = f"scale=-2:{ours.job.rungs[0].height}:flags=bicubic,format=yuv420p"
+    return Beside(
+        median(one.cpu_seconds for one in spent) / its.cpu_seconds,
+        median(one.wall_seconds for one in spent) / its.wall_seconds,
+        vmaf,
+        quality(bench, bench.shaka_top(), bench.job.rate, scaled, Fraction(0)),
     )
 
 
@@ -201,10 +200,10 @@ def figures(directory: Path, seconds: float, rounds: int) -> Iterator[Figure]:
             f"encode, screen, median {what}", None if why else median(values), target, target < 0, why,
             {"each": rounded(values)},
         )  # fmt: skip
-    yield from _beside_shaka([one.shaka for one in found if one.shaka], why or without_shaka())
+    yield from against_shaka([one.shaka for one in found if one.shaka], why or without_shaka())
 
 
-def _beside_shaka(found: list[Beside], why: str) -> Iterator[Figure]:
+def against_shaka(found: list[Beside], why: str) -> Iterator[Figure]:
     vmafs = {"our VMAF": rounded([one.ours for one in found], 1), "its VMAF": rounded([one.its for one in found], 1)}
     for what, ratios in (("cpu", [one.cpu for one in found]), ("wall", [one.wall for one in found])):
         raw = {"each": rounded(ratios), **vmafs}

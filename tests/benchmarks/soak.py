@@ -130,8 +130,7 @@ class Cycle:
         self._running.process.send_signal(signal.SIGHUP)
         time.sleep(self._moments.uniform(1, 10))
         self._encoders()[-1].kill()
-        ended = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
-        eventually(lambda: world.query(ended, videos)[0]["n"] == len(videos), seconds=600, every=1.0)
+        stack.until_ended(world, videos, patience=600)
         eventually(self._all_have_worked, seconds=600, every=1.0)
         client = world.aws.client("s3")
         for key in world.objects(""):  # moto keeps them in memory

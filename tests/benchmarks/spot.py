@@ -56,9 +56,8 @@ def figures(
         with host(world, directory / "staying", **changes):
             spent = _spent_until_released(world, leaving, patience)
             held = time.monotonic() - noticed
-            row = eventually(
-                lambda: (it := world.row(video_id))["status"] in ("READY", "FAILED") and it, seconds=patience
-            )
+            stack.until_ended(world, [video_id], patience=patience)
+    row = world.row(video_id)
     assert (row["status"], row["failure_count"], row["loss_count"]) == ("READY", 0, 0), row
     done = {chunk["number"]: chunk for chunk in world.query(DONE)}
     again = {number: seconds for (number, token), seconds in spent.items() if done[number]["token"] != token}

@@ -72,13 +72,15 @@ def hosts(world: World, directory: Path, cores: list[int], **changes: dict[str, 
         yield found
 
 
-def until_ready(world: World, videos: list[int], *, patience: float) -> float:
-    """Unix time at which the last of the videos was READY. Raises AssertionError for one that FAILED.
-
-    The time is the rows', which are asked seldom: every question is a connection, and a new process of PostgreSQL's.
-    """
+def until_ended(world: World, videos: list[int], *, patience: float) -> None:
+    """Until each is READY or FAILED. Asked seldom: every question is a connection, and a new process of a server."""
     ask = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
     eventually(lambda: world.query(ask, videos)[0]["n"] == len(videos), seconds=patience, every=QUESTION_SECONDS)
+
+
+def until_ready(world: World, videos: list[int], *, patience: float) -> float:
+    """Unix time at which the last of the videos was READY, the rows say. Raises AssertionError where one FAILED."""
+    until_ended(world, videos, patience=patience)
     failed = [row["error_reason"] for row in map(world.row, videos) if row["status"] == "FAILED"]
     assert not failed, failed
     last = "SELECT extract(epoch FROM max(ended_at))::float AS at FROM video_attempt WHERE video_id = ANY (%s)"

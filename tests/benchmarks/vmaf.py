@@ -78,7 +78,11 @@ class Pair:
 
 def ours(source: Path, steps: tuple[LadderStep, ...]) -> str:
     """What the appliance does to the source's frames before it encodes the highest rung."""
-    track = planned(source, steps)
+    return chain(planned(source, steps))
+
+
+def chain(track: VideoTrack) -> str:
+    """The filters before its highest rung."""
     return ",".join(filters.top(track, track.rungs[0]))
 
 
@@ -121,10 +125,10 @@ def encode(source: Path, directory: Path, settings: Encode) -> Pair:
     size, rate, frames = played(source, directory / "chunked", settings)
     step = next((step for step in settings.ladder if step.short_side <= min(size)), top)
     name = next((directory / "chunked").glob(f"{min(size)}p.m3u8"))
-    pair = Pair(source, name, directory / "uncut.mp4", rate, step, size, frames, ours(source, settings.ladder))
+    track = planned(source, settings.ladder)
+    pair = Pair(source, name, directory / "uncut.mp4", rate, step, size, frames, chain(track))
     gop = round(settings.gop_seconds * rate)
-    screen = planned(source, settings.ladder).content is Content.SCREEN
-    own = commands.SCREEN.get(settings.preset, []) if screen else []
+    own = commands.SCREEN.get(settings.preset, []) if track.content is Content.SCREEN else []
     ffmpeg(
         *("-i", str(source), "-an", "-vf", pair.reference, "-c:v", "libx264", "-preset", settings.preset),
         *(

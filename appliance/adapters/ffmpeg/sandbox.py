@@ -48,7 +48,7 @@ def self_test(rules: Cage) -> dict[str, bool]:
     """Layer of LAYERS → whether it holds: a caged process really tries to read, write and connect where it must not.
 
     Raises ConfigError when no program can be started in the cage, be it that a required layer is missing, and Transient
-    when the host was only short of something.
+    when the host was only slow, or short of something.
     """
     with tempfile.TemporaryDirectory() as outside, tempfile.TemporaryDirectory() as inside:
         canary = Path(outside, "canary")
@@ -60,7 +60,7 @@ def self_test(rules: Cage) -> dict[str, bool]:
         ):
             ended = starter.ended(60)  # the little that it says waits in the pipes
             if ended is None:
-                raise ConfigError(["ffmpeg's sandbox did not answer within a minute"])
+                raise Transient("ffmpeg's sandbox did not answer within a minute.")
             found, wrong = (os.fdopen(descriptor, closefd=False).read() for descriptor in descriptors)
     if ended.status == LATER and not ended.started:
         raise Transient(f"ffmpeg's sandbox could not be tried: {wrong.strip()[-300:]}")

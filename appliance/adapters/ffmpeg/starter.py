@@ -70,9 +70,10 @@ class Starter:
         with ExitStack() as reading, ExitStack() as writing:
             pipes = []
             for _ in range(2):
-                pipes.append(os.pipe())
-                reading.callback(os.close, pipes[-1][0])
-                writing.callback(os.close, pipes[-1][1])
+                ours, theirs = os.pipe()
+                reading.callback(os.close, ours)
+                writing.callback(os.close, theirs)
+                pipes.append((ours, theirs))
             self._ours.settimeout(None)
             try:
                 socket.send_fds(self._ours, [cage.HEAD.pack(len(text))], [theirs for _, theirs in pipes])

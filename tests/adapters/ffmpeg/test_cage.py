@@ -220,6 +220,12 @@ def test_a_layer_that_is_off_is_said_to_be_missing_and_refused_where_it_is_requi
     assert "sandbox.required" in caught.value.details
 
 
+def test_a_cage_that_does_not_answer_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter.Starter, "ended", lambda self, seconds: None)
+    with pytest.raises(Transient, match="did not answer"):
+        sandbox.self_test(Cage())
+
+
 def test_on_a_kernel_without_landlock_programs_run_and_the_layer_is_said_to_be_missing() -> None:
     script = "from appliance.adapters.ffmpeg import sandbox; print(sandbox.self_test(sandbox.Cage()))"
     done = without_landlock([sys.executable, "-c", script])

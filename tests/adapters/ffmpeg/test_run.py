@@ -110,32 +110,23 @@ def test_what_check_raises_kills_the_whole_group_and_passes_through(tmp_path: Pa
     assert all(_gone(pid) for pid in pids)
 
 
-def test_a_program_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from appliance.adapters.ffmpeg.run import *;"
-        "run(['/bin/sh', '-c', 'echo $$; exec sleep 60'], directory=Path(sys.argv[1]),"
-        " limits=Limits(60, 60, 1 << 30), check=lambda: None, on_line=lambda line: print(line, flush=True))"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        parent.send_signal(signal.SIGKILL)
-    assert _gone(pid)
-
-
-def test_a_starter_ends_with_the_process_that_it_waits_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["echo $$ $PPID; exec sleep 60", "echo $PPID"], ids=["at work", "idle"])
+def test_f31_program_and_starter_die_with_the_process_that_they_work_for(tmp_path: Path, script: str) -> None:
     code = (
         "import sys, time; from pathlib import Path; from appliance.adapters.ffmpeg.run import *;"
-        "run(['/bin/sh', '-c', 'echo $PPID'], directory=Path(sys.argv[1]), limits=(kept := Limits(60, 60, 1 << 30)),"
-        " check=lambda: None, on_line=lambda line: print(line, flush=True)); print('idle', flush=True); time.sleep(60)"
+        "limits = Limits(60, 60, 1 << 30); run(['/bin/sh', '-c', sys.argv[2]], directory=Path(sys.argv[1]),"
+        " limits=limits, check=lambda: None, on_line=lambda line: print(line, flush=True));"
+        "print('idle', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-c", code, str(tmp_path), script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "idle\n"
-        assert Path(f"/proc/{pid}").exists()
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        if script.endswith("$PPID"):
+            assert parent.stdout.readline() == "idle\n"
+        assert all(Path(f"/proc/{pid}").exists() for pid in pids)
         parent.send_signal(signal.SIGKILL)
-    assert _gone(pid)
+    assert all(_gone(pid) for pid in pids)
 
 
 def test_a_starter_that_does_not_end_is_killed_and_its_program_with_it(
