@@ -137,6 +137,7 @@ async function used(page) {
       document.querySelector("dialog video").videoWidth > 0,
     ]);
     await page.keyboard.press("Escape");
+    await page.waitForSelector("dialog video:not([src])", { state: "attached" }); // "close" comes a task later
     said.closed = await page.evaluate(() => [
       document.querySelector("dialog").open,
       document.querySelector("dialog video").hasAttribute("src"),
