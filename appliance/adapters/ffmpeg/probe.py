@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from appliance.adapters.ffmpeg import commands
 from appliance.adapters.ffmpeg.packets import Demuxed, Packets
 from appliance.adapters.ffmpeg.pictures import MATRICES, Picture, changes, first_picture, flat, scanned
 from appliance.adapters.ffmpeg.run import Check, Ended, Limits, run
 from appliance.adapters.ffmpeg.tools import Tools
+from appliance.adapters.ffmpeg.unplayable import Fields, nothing_decodes, refuse_protected, unreadable
 from appliance.domain.content import WORTH_LOOKING, Look, moving
 from appliance.domain.errors import SourceRejected
 from appliance.domain.gaps import Gap, holes, shared
@@ -42,8 +43,6 @@ MAY_HAVE_FIELDS = frozenset(
 SHORT_SECONDS = 12
 #: Where in a recording its key frames are looked at.
 LOOKED_AT = (Fraction(1, 6), Fraction(1, 2), Fraction(5, 6))
-#: Dolby Vision's profile without a compatible base layer.
-DOLBY_ONLY = 5
 #: Dispositions of tracks that are not for everybody.
 FOR_SOME = ("comment", "visual_impaired", "hearing_impaired", "dub", "karaoke", "lyrics", "still_image")
 LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -55,9 +54,6 @@ BITMAP_SUBTITLES = frozenset(
 MOST_TEXTS, MOST_TRIED, MOST_CHAPTERS, LONGEST_TAG = 40, 20, 1000, 200
 #: Untagged pictures of at least this short side are taken for BT.709, smaller ones for BT.601.
 HD_SHORT_SIDE = 720
-#: ffprobe's JSON of one stream, or of the whole file.
-_Fields = dict[str, Any]
-NEXT_STEP = "Upload the recording again, exported as MP4 (H.264 and AAC)."
 
 
 @dataclass(frozen=True)
@@ -81,26 +77,37 @@ class Probe:
 
     def __call__(self, directory: Path, check: Check, account: Callable[[Ended], None]) -> Source:
         """Probe `directory`/source. Raises SourceRejected with what is wrong with the file."""
-        ask = _Asker(self, directory, check, account)
+        ask = _Asker(self, directory, check)
+        try:
+            source = self._source(ask)
+        finally:
+            for ended in ask.runs:
+                account(ended)
+        self._refuse_length(source)
+        return source
+
+    def _source(self, ask: _Asker) -> Source:
+        """What is heard and read is tried beside what is seen, which takes longer."""
         described = ask.description()
         packets = ask.packets(described)
-        video = ask.first_decodable("video", described, packets)
-        audio = ask.first_decodable("audio", described, packets)
+        with ThreadPoolExecutor(1, thread_name_prefix="probe") as beside:
+            audible = beside.submit(ask.first_decodable, "audio", described, packets)
+            legible = beside.submit(ask.texts, described, packets)
+            video = ask.first_decodable("video", described, packets)
+            picture = _video(video, packets, described, ask) if video else None
+        audio, text = audible.result(), legible.result()
         if video is None and audio is None:
-            raise _nothing_decodes(described, no_decoder=ask.no_decoder)
-        picture = _video(video, packets, described, ask) if video else None
-        source = Source(
+            raise nothing_decodes(described, no_decoder=ask.no_decoder)
+        return Source(
             container=described["format"].get("format_name", ""),
             video=picture,
             audio=_audio(audio, packets) if audio else None,
-            text=ask.texts(described, packets),
+            text=text,
             chapters=tuple(_chapters(described)),
             gaps=self._gaps([packets[stream["index"]] for stream in (video, audio) if stream]),
             continuous=ask.continuous,
-            warnings=tuple(ask.warnings),
+            warnings=(*ask.warnings, *(ask.left_out[index] for index in sorted(ask.left_out))),
         )
-        self._refuse_length(source)
-        return source
 
     def _gaps(self, streams: list[Packets]) -> tuple[Gap, ...]:
         least = Fraction(self.close_gaps_seconds)
@@ -119,13 +126,16 @@ class Probe:
 
 @dataclass
 class _Asker:
-    """One probe in progress: the calls and what they warned of."""
+    """One probe in progress, from two threads: the calls and what they warned of."""
 
     probe: Probe
     directory: Path
     check: Check
-    account: Callable[[Ended], None]
+    runs: list[Ended] = field(default_factory=list)
+    #: Of the whole file.
     warnings: list[str] = field(default_factory=list)
+    #: Why, by stream.
+    left_out: dict[int, str] = field(default_factory=dict)
     #: The file's clock jumps back; ffmpeg has to make one clock of it.
     continuous: bool = False
     #: A stream is in a codec that this build of ffmpeg does not know.
@@ -144,10 +154,10 @@ class _Asker:
             on_line(line)
 
         ended = run(command, directory=self.directory, limits=self.probe.limits, check=self.check, on_line=bounded)
-        self.account(ended)
+        self.runs.append(ended)
         return ended
 
-    def description(self) -> _Fields:
+    def description(self) -> Fields:
         """ffprobe's JSON. Nothing in it is believed but kinds, sizes and tags."""
         lines: list[str] = []
         ended = self._call(
@@ -158,10 +168,10 @@ class _Asker:
         except ValueError:
             described = {}
         if ended.status != 0 or not described.get("streams"):
-            raise _unreadable(" ".join(ended.stderr).lower())
+            raise unreadable(" ".join(ended.stderr).lower())
         return {name: described.get(name, empty) for name, empty in (("format", {}), ("streams", []), ("chapters", []))}
 
-    def packets(self, described: _Fields) -> dict[int, Packets]:
+    def packets(self, described: Fields) -> dict[int, Packets]:
         """Packet times by stream index; streams without a timed packet are left out."""
         found = self._demuxed(described)
         jumps = any(packets.backwards for packets in found.streams.values())
@@ -173,7 +183,7 @@ class _Asker:
             self.warnings.append("The recording's clock jumps back; its parts were put one after another.")
         return {index: packets for index, packets in found.streams.items() if packets.times}
 
-    def _demuxed(self, described: _Fields, *, mend: bool = False, offset: Fraction = Fraction(0)) -> Demuxed:
+    def _demuxed(self, described: Fields, *, mend: bool = False, offset: Fraction = Fraction(0)) -> Demuxed:
         bases = {stream["index"]: Fraction(stream.get("time_base", "1/1000")) for stream in described["streams"]}
         found = Demuxed({index: Packets(base) for index, base in bases.items()}, mend=mend, offset=offset)
         command = commands.packets(self.probe.tools.ffprobe, self.probe.max_pixels)
@@ -182,12 +192,12 @@ class _Asker:
             self.warnings.append(f"The file is damaged in places: {ended.stderr[-1][:200]}")
         return found
 
-    def first_decodable(self, kind: str, described: _Fields, packets: dict[int, Packets]) -> _Fields | None:
+    def first_decodable(self, kind: str, described: Fields, packets: dict[int, Packets]) -> Fields | None:
         """The first stream of the kind that decodes, in the order of the file; cover art is not a video.
 
         Those marked default come first, those made for some listeners only (comments, descriptions) last.
         """
-        candidates: list[_Fields] = [
+        candidates: list[Fields] = [
             stream
             for stream in described["streams"]
             if stream.get("codec_type") == kind
@@ -196,13 +206,14 @@ class _Asker:
         ]
         candidates.sort(key=lambda stream: _rank(stream.get("disposition", {})))
         for stream in candidates[:MOST_TRIED]:
-            _refuse_protected(stream)
+            refuse_protected(stream)
             if self._decodes(stream):
                 return stream
-            self.warnings.append(f"The {kind} stream {stream['index']} cannot be decoded and was left out.")
+            index = stream["index"]
+            self.left_out[index] = f"The {kind} stream {index} cannot be decoded and was left out."
         return None
 
-    def texts(self, described: _Fields, packets: dict[int, Packets]) -> tuple[TextStream, ...]:
+    def texts(self, described: Fields, packets: dict[int, Packets]) -> tuple[TextStream, ...]:
         """The subtitles that come out as text; a track without a cue is none."""
         found: list[TextStream] = []
         for stream in described["streams"]:
@@ -210,14 +221,14 @@ class _Asker:
             if stream.get("codec_type") != "subtitle" or index not in packets:
                 continue
             if codec in BITMAP_SUBTITLES:
-                self.warnings.append(f"The subtitles in stream {index} are pictures, not text, and were left out.")
+                self.left_out[index] = f"The subtitles in stream {index} are pictures, not text, and were left out."
             elif len(found) == MOST_TEXTS or not self._decodes(stream):
-                self.warnings.append(f"The subtitles in stream {index} cannot be decoded and were left out.")
+                self.left_out[index] = f"The subtitles in stream {index} cannot be decoded and were left out."
             else:
                 found.append(TextStream(index, codec, _tag(stream, "language", "und"), _tag(stream, "title")))
         return tuple(found)
 
-    def _decodes(self, stream: _Fields) -> bool:
+    def _decodes(self, stream: Fields) -> bool:
         checksums: list[str] = []
         kind = stream["codec_type"][0]
         command = commands.trial(
@@ -233,10 +244,11 @@ class _Asker:
         picture = first_picture(ended.stderr) if kind == "v" else None
         if picture:
             self.pictures[stream["index"]] = picture
-        self.no_decoder |= any("no decoder found" in line for line in ended.stderr)
+        if any("no decoder found" in line for line in ended.stderr):
+            self.no_decoder = True
         return bool(checksums)
 
-    def fields(self, stream: _Fields, length_seconds: Fraction, rate: Fraction) -> tuple[str, float | None]:
+    def fields(self, stream: Fields, length_seconds: Fraction, rate: Fraction) -> tuple[str, float | None]:
         """Which field comes first, empty for whole pictures: a sample is looked at where it may have fields at all.
 
         With it, how many frames a second of the grid are changes.
@@ -252,7 +264,7 @@ class _Asker:
         words = self._call(command, lines.append, DESCRIPTION_BYTES).stderr
         return scanned(words, flagged=flagged), changes(words, lines, rate) if probe.looks else None
 
-    def look(self, stream: _Fields, times: Packets, changed: float | None, rate: Fraction) -> Look:
+    def look(self, stream: Fields, times: Packets, changed: float | None, rate: Fraction) -> Look:
         """How often the picture changes, by its packets; where it repeats, how flat three of its key frames are."""
         length, picture = times.end_seconds - times.start_seconds, self.pictures[stream["index"]]
         pixels = picture.width * picture.height
@@ -269,57 +281,17 @@ class _Asker:
         return replace(found, flat=flat(lines))
 
 
-def _unreadable(words: str) -> SourceRejected:
-    """ffprobe opened nothing; its words tell a protected or oversized recording from what is no recording at all."""
-    if "encrypt" in words:
-        return SourceRejected("The recording is copy-protected and cannot be read.", code="encrypted", hint=NEXT_STEP)
-    if "max pixel count" in words:
-        return SourceRejected("The picture has more pixels than the operator allows.", code="too_large", hint=NEXT_STEP)
-    return SourceRejected(
-        "The file is not a video or audio recording, or its beginning is damaged beyond reading.",
-        code="not_media",
-        hint=NEXT_STEP,
-    )
-
-
-def _refuse_protected(stream: _Fields) -> None:
-    """Protected samples can decode as noise with status 0 (ISO/IEC 23001-7: sample entries `encv`, `enca`).
-
-    Dolby Vision without a base that other decoders know (profile 5) decodes in false colours.
-    """
-    if stream.get("codec_tag_string") in ("encv", "enca"):
-        raise SourceRejected("The recording is copy-protected and cannot be read.", code="encrypted", hint=NEXT_STEP)
-    if any(side.get("dv_profile") == DOLBY_ONLY for side in stream.get("side_data_list", [])):
-        raise SourceRejected(
-            "The recording is in Dolby Vision profile 5, whose colours can only be shown by Dolby's own decoder.",
-            code="unsupported",
-            hint="Record or export it as HDR10, HLG or SDR.",
-        )
-
-
 def _rank(disposition: dict[str, int]) -> tuple[int, int]:
     return sum(disposition.get(name, 0) for name in FOR_SOME), -disposition.get("default", 0)
 
 
-def _decoder(stream: _Fields) -> str:
+def _decoder(stream: Fields) -> str:
     """Transparent WebM carries a second picture that only libvpx decodes."""
     transparent = stream.get("tags", {}).get("alpha_mode") == "1"
     return LIBVPX.get(stream.get("codec_name", ""), "") if transparent else ""
 
 
-def _nothing_decodes(described: _Fields, *, no_decoder: bool) -> SourceRejected:
-    kinds = {stream.get("codec_type") for stream in described["streams"]}
-    codecs = sorted({stream["codec_name"] for stream in described["streams"] if stream.get("codec_name")})
-    if not kinds & {"video", "audio"}:
-        return SourceRejected("The file holds neither picture nor sound.", code="no_media_stream", hint=NEXT_STEP)
-    if no_decoder or not codecs or "unknown" in codecs or None in (s.get("codec_name") for s in described["streams"]):
-        return SourceRejected("The file uses a codec that cannot be decoded here.", code="unsupported", hint=NEXT_STEP)
-    return SourceRejected(
-        f"Not one frame of the file can be decoded ({', '.join(codecs)}).", code="corrupt", hint=NEXT_STEP
-    )
-
-
-def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields, ask: _Asker) -> VideoStream:
+def _video(stream: Fields, packets: dict[int, Packets], described: Fields, ask: _Asker) -> VideoStream:
     times = packets[stream["index"]]
     picture = ask.pictures[stream["index"]]
     rate = busiest_rate(
@@ -355,7 +327,7 @@ def _video(stream: _Fields, packets: dict[int, Packets], described: _Fields, ask
     )
 
 
-def _audio(stream: _Fields, packets: dict[int, Packets]) -> AudioStream:
+def _audio(stream: Fields, packets: dict[int, Packets]) -> AudioStream:
     times = packets[stream["index"]]
     return AudioStream(
         index=stream["index"],
@@ -369,7 +341,7 @@ def _audio(stream: _Fields, packets: dict[int, Packets]) -> AudioStream:
     )
 
 
-def _chapters(described: _Fields) -> Iterator[Chapter]:
+def _chapters(described: Fields) -> Iterator[Chapter]:
     """Named parts that make sense: damaged files list thousands without a length."""
     for number, chapter in enumerate(described["chapters"][:MOST_CHAPTERS], start=1):
         base = _ratio(chapter.get("time_base", "")) or Fraction(1)
@@ -378,7 +350,7 @@ def _chapters(described: _Fields) -> Iterator[Chapter]:
             yield Chapter(_tag(chapter, "title", f"Chapter {number}"), start, end)
 
 
-def _tag(fields: _Fields, name: str, default: str = "") -> str:
+def _tag(fields: Fields, name: str, default: str = "") -> str:
     """A word that somebody typed into the file: printable, and no longer than a line."""
     said = "".join(letter for letter in str(fields.get("tags", {}).get(name, "")) if letter.isprintable())
     return said.strip()[:LONGEST_TAG] or default

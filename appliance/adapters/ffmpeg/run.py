@@ -64,7 +64,7 @@ class Ended:
 
 
 def together(runs: list[Ended]) -> Ended:
-    """Several programs as one, one after another; the first one's status and words."""
+    """Several programs as one: their seconds added up, the first one's status and words."""
     return replace(
         runs[0],
         cpu_seconds=sum(ended.cpu_seconds for ended in runs),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.adapters.ffmpeg.pictures import first_picture, scanned
-from appliance.adapters.ffmpeg.probe import _refuse_protected
+from appliance.adapters.ffmpeg.unplayable import refuse_protected
 from appliance.domain.errors import SourceRejected
 from tests.adapters.ffmpeg.test_probe import make, probe
 
@@ -83,9 +83,9 @@ def test_an_absurd_shape_of_pixel_is_a_mistake() -> None:
 )
 def test_what_would_decode_as_noise_or_in_false_colours_is_rejected(stream: dict[str, object], code: str) -> None:
     with pytest.raises(SourceRejected) as caught:
-        _refuse_protected(stream)
+        refuse_protected(stream)
     assert caught.value.code == code
-    _refuse_protected({"side_data_list": [{"dv_profile": 8}], "codec_tag_string": "hvc1"})
+    refuse_protected({"side_data_list": [{"dv_profile": 8}], "codec_tag_string": "hvc1"})
 
 
 def test_chapters_and_titles_are_read(tmp_path: Path) -> None:

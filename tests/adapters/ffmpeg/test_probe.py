@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.adapters.ffmpeg import tools
 from appliance.adapters.ffmpeg.probe import Probe
-from appliance.adapters.ffmpeg.run import Limits
+from appliance.adapters.ffmpeg.run import Ended, Limits, run
 from appliance.adapters.ffmpeg.sandbox import Cage
 from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import ConfigError, SourceRejected, Transient
@@ -163,7 +165,33 @@ def test_an_undecodable_track_is_left_out_with_a_warning(tmp_path: Path) -> None
     source = probe(tmp_path)
     assert source.audio is None
     assert source.video is not None
-    assert any("left out" in warning for warning in source.warnings)
+    assert source.warnings == ("The audio stream 1 cannot be decoded and was left out.",)
+
+
+def test_sound_is_tried_while_pictures_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered(tmp_path / "source", rate="30", frames=30, options=["-f", "mp4"])
+    both = threading.Barrier(2, timeout=30)
+
+    def together(command: list[str], **options: Any) -> Ended:
+        if "framecrc" in command:
+            both.wait()
+        return run(command, **options)
+
+    monkeypatch.setattr("appliance.adapters.ffmpeg.probe.run", together)
+    source = probe(tmp_path)
+    assert source.video
+    assert source.audio
+
+
+def test_what_a_refused_recording_cost_is_told_by_the_thread_that_asked(tmp_path: Path) -> None:
+    numbered(tmp_path / "source", rate="30", frames=60, options=["-f", "mp4"])
+    told: list[tuple[int, float]] = []
+    prober = Probe(tools.find(), LIMITS, 1 << 26, max_duration_seconds=1)
+    with pytest.raises(SourceRejected, match="long"):
+        prober(tmp_path, lambda: None, lambda ended: told.append((threading.get_ident(), ended.cpu_seconds)))
+    assert len(told) == 5, "the file, its packets, a trial of each stream, the look for fields"
+    assert {thread for thread, _ in told} == {threading.get_ident()}
+    assert all(seconds > 0 for _, seconds in told)
 
 
 def test_missing_programs_are_named_with_the_cure(tmp_path: Path) -> None:
