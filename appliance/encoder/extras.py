@@ -11,15 +11,20 @@ from appliance.domain.errors import Transient
 from appliance.domain.media import Rendition
 from appliance.domain.plan import Chunk, Mode, Plan
 from appliance.domain.tracks import GRID_TICKS
+from appliance.encoder.patience import each
 from appliance.streams import webvtt
 from appliance.streams.segments import Extra, Kind
 
-#: Runs what one of the builders in `commands` builds of these arguments, in the chunk's working directory.
+#: Runs what one of the builders in `commands` builds of these arguments, in the chunk's working directory; from any
+#: thread.
 Make = Callable[..., object]
 
 
 def beside(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) -> tuple[Extra, ...]:
-    """Move or make what belongs into `target`, from what the chunk's run left in `directory`."""
+    """Move or make what belongs into `target`, from what the chunk's run left in `directory`.
+
+    Sheets and poster are made side by side: both are short, and whoever waits for the video waits for both.
+    """
     if chunk.mode is Mode.TEXT:
         return _text(plan, directory, target)
     if chunk.mode is Mode.SOUND:
@@ -27,14 +32,8 @@ def beside(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) 
             return ()
         make(commands.wave)
         return (_moved(directory / commands.POSTER, target, Kind.POSTER),)
-    sheets = _sheets(plan, chunk, directory, target, make)
-    if chunk.first_frame:
-        return sheets
-    rung = _poster_rung(plan)
-    make(commands.poster, rung, any_picture=False)
-    if not (directory / commands.POSTER).exists():  # all of it is black
-        make(commands.poster, rung, any_picture=True)
-    return (*sheets, _moved(directory / commands.POSTER, target, Kind.POSTER))
+    sheets, poster = each([_sheets, _poster], lambda made: made(plan, chunk, directory, target, make))
+    return (*sheets, *poster)
 
 
 def _sheets(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) -> tuple[Extra, ...]:
@@ -43,6 +42,16 @@ def _sheets(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make)
     make(commands.sprites, plan.video.rungs[-1], plan.storyboard, plan.grid.gop_frames)
     numbers = range(1, plan.storyboard.sheets(chunk) + 1)
     return tuple(_moved(directory / f"sprite_{number:05d}.jpg", target, Kind.SPRITE) for number in numbers)
+
+
+def _poster(plan: Plan, chunk: Chunk, directory: Path, target: Path, make: Make) -> tuple[Extra, ...]:
+    if chunk.first_frame:
+        return ()
+    rung = _poster_rung(plan)
+    make(commands.poster, rung, any_picture=False)
+    if not (directory / commands.POSTER).exists():  # all of it is black
+        make(commands.poster, rung, any_picture=True)
+    return (_moved(directory / commands.POSTER, target, Kind.POSTER),)
 
 
 def _poster_rung(plan: Plan) -> Rendition:

@@ -184,31 +184,25 @@ class Pipeline:
         return chunks
 
     def _write_playlists(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> None:
-        """The poster, then the texts, the master last; nobody looks at any of them before `complete` names it."""
+        """The poster and the texts, the master last; nobody looks at any of them before `complete` names it."""
         report(job, "publish", ENCODE_TO)
-        poster = poster_key(chunks)
-        if poster:
-            self._workshop.storage.put_bytes(
-                posixpath.join(layout.playlists, POSTER),
-                self._workshop.storage.read(poster).data,
-                content_type="image/jpeg",
-                cache_control=PLAYLIST_CACHE,
-            )
-        files = texts(plan, chunks, layout.playlists)
+        storage, files, poster = self._workshop.storage, texts(plan, chunks, layout.playlists), poster_key(chunks)
 
-        def put(name: str) -> None:
+        def put(name: str, data: bytes, content_type: str, *, gzip: bool) -> None:
             job.check()
-            text, content_type = files[name]
-            self._workshop.storage.put_bytes(
-                posixpath.join(layout.playlists, name),
-                text.encode(),
-                content_type=content_type,
-                cache_control=PLAYLIST_CACHE,
-                gzip=self._gzip_playlists,
-            )
+            key = posixpath.join(layout.playlists, name)
+            storage.put_bytes(key, data, content_type=content_type, cache_control=PLAYLIST_CACHE, gzip=gzip)
 
-        each([name for name in files if name != hls.MASTER], put)
-        put(hls.MASTER)
+        def write(name: str) -> None:
+            text, content_type = files[name]
+            put(name, text.encode(), content_type, gzip=self._gzip_playlists)
+
+        def copy(key: str) -> None:
+            put(POSTER, storage.read(key).data, "image/jpeg", gzip=False)
+
+        first = [partial(copy, poster)] if poster else []
+        each([*first, *(partial(write, name) for name in files if name != hls.MASTER)], lambda made: made())
+        write(hls.MASTER)
 
     def _prove(self, job: Job, plan: Plan, layout: Layout, chunks: list[ChunkObjects]) -> list[proof.Broken]:
         """Read everything back from where students will read it."""
