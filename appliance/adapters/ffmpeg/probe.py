@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -90,7 +91,7 @@ class Probe:
         """What is heard and read is tried beside what is seen, which takes longer."""
         described = ask.description()
         packets = ask.packets(described)
-        with ThreadPoolExecutor(1, thread_name_prefix="probe") as beside:
+        with ThreadPoolExecutor(1, thread_name_prefix="probe") as beside, ask.over_if_raised():
             audible = beside.submit(ask.first_decodable, "audio", described, packets)
             legible = beside.submit(ask.texts, described, packets)
             video = ask.first_decodable("video", described, packets)
@@ -142,6 +143,21 @@ class _Asker:
     no_decoder: bool = False
     #: What the trial decode of each stream's first picture showed, by stream.
     pictures: dict[int, Picture] = field(default_factory=dict)
+    #: One thread has raised; what the other one does is for nobody.
+    over: bool = False
+
+    @contextmanager
+    def over_if_raised(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.over = True
+            raise
+
+    def _check(self) -> None:
+        self.check()
+        if self.over:
+            raise CancelledError
 
     def _call(self, command: list[str], on_line: Callable[[str], None], most_bytes: int) -> Ended:
         left = most_bytes
@@ -153,7 +169,7 @@ class _Asker:
                 raise SourceRejected("The file holds more packets or notes than any recording.", code="too_large")
             on_line(line)
 
-        ended = run(command, directory=self.directory, limits=self.probe.limits, check=self.check, on_line=bounded)
+        ended = run(command, directory=self.directory, limits=self.probe.limits, check=self._check, on_line=bounded)
         self.runs.append(ended)
         return ended
 

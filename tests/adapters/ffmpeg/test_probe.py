@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -181,6 +183,29 @@ def test_sound_is_tried_while_pictures_are(tmp_path: Path, monkeypatch: pytest.M
     source = probe(tmp_path)
     assert source.video
     assert source.audio
+
+
+@pytest.mark.parametrize("raised", [SourceRejected("no"), KeyboardInterrupt()])
+def test_nobody_waits_for_sound_when_pictures_have_ended_the_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    numbered(tmp_path / "source", rate="30", frames=30, options=["-f", "mp4"])
+    stuck = threading.Event()
+
+    def hanging(command: list[str], *, check: Callable[[], None], **options: Any) -> Ended:
+        if "-frames:a" in command:
+            stuck.set()
+            while True:
+                check()
+                time.sleep(0.01)
+        if "-frames:v" in command:
+            assert stuck.wait(30)
+            raise raised
+        return run(command, check=check, **options)
+
+    monkeypatch.setattr("appliance.adapters.ffmpeg.probe.run", hanging)
+    with pytest.raises(type(raised)):
+        probe(tmp_path)
 
 
 def test_what_a_refused_recording_cost_is_told_by_the_thread_that_asked(tmp_path: Path) -> None:
