@@ -32,8 +32,8 @@ REAL: dict[str, dict[str, Any]] = {
 }
 #: A measurement that takes this many times the recording's length will not end.
 PATIENCE_FACTOR = 20.0
-#: How often a measurement asks if it is over.
-QUESTION_SECONDS = 0.5
+#: How often a measurement asks if it is over, at most, and how many times at most.
+QUESTION_SECONDS, QUESTIONS = 0.5, 2000
 
 
 @contextmanager
@@ -75,7 +75,8 @@ def hosts(world: World, directory: Path, cores: list[int], **changes: dict[str, 
 def until_ended(world: World, videos: list[int], *, patience: float) -> None:
     """Until each is READY or FAILED. Asked seldom: every question is a connection, and a new process of a server."""
     ask = "SELECT count(*) AS n FROM video WHERE status IN ('READY', 'FAILED') AND id = ANY (%s)"
-    eventually(lambda: world.query(ask, videos)[0]["n"] == len(videos), seconds=patience, every=QUESTION_SECONDS)
+    every = max(QUESTION_SECONDS, patience / QUESTIONS)
+    eventually(lambda: world.query(ask, videos)[0]["n"] == len(videos), seconds=patience, every=every)
 
 
 def until_ready(world: World, videos: list[int], *, patience: float) -> float:
