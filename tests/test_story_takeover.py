@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +94,14 @@ def test_f13_an_owner_paused_past_its_lease_changes_nothing_when_it_wakes(
         video_id = world.upload(one_minute)
         world.ring(video_id)
         eventually(lambda: done_chunks(world, video_id) >= 2)
-        family = _family(paused.process.pid)
-        for pid in family:
-            os.kill(pid, signal.SIGSTOP)
+        family = _stopped(paused.process.pid)
         try:
             with host(world, tmp_path / "other", encode=SHORTER, pool={"encoders": 1}):
                 row = eventually(lambda: (found := world.row(video_id))["status"] == "READY" and found)
                 prefix = f"hls/{video_id}/"
                 published = world.objects(prefix)
         finally:
-            for pid in family:
+            for pid in reversed(family):  # whoever would reap a child still stands
                 os.kill(pid, signal.SIGCONT)
         eventually(lambda: paused.events("LEASE_LOST"))
         time.sleep(1)  # a zombie that meant to write would have written by now
@@ -116,19 +115,27 @@ def test_f13_an_owner_paused_past_its_lease_changes_nothing_when_it_wakes(
     assert not [key for key in strays if key.split("/")[-2].encode() in named]
 
 
-def _family(pid: int) -> list[int]:
-    """The process and everything below it; the fork server's children included."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+def _stopped(pid: int) -> list[int]:
+    """Stop the process and everything below it, the fork server's children included; a program may just have ended.
+
+    Parents first: one that stands still makes no child that nobody looks for.
+    """
     found, queue = [], [pid]
     while queue:
         one = queue.pop()
-        found.append(one)
-        queue += parents.get(one, [])
+        with suppress(ProcessLookupError):
+            os.kill(one, signal.SIGSTOP)
+            found.append(one)
+            queue += _children(one)
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                if int(fields[1]) == pid:
+                    found.append(int(entry.name))
     return found
