@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from appliance.adapters.ffmpeg.run import Ended, run
 from appliance.config import Config
 from appliance.wiring.local import encode_file
+from tests.beside import two_at_once
 from tests.encoder.test_seams import SETTINGS
 from tests.recordings import ffmpeg, gray
 
@@ -53,14 +51,7 @@ def test_a_black_recording_has_a_black_poster(tmp_path: Path) -> None:
 
 def test_sheets_and_poster_are_made_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x180:r=10:d=1", str(tmp_path / "source.mp4"))
-    both = threading.Barrier(2, timeout=30)
-
-    def together(command: list[str], **options: Any) -> Ended:
-        if "mjpeg" in command:
-            both.wait()
-        return run(command, **options)
-
-    monkeypatch.setattr("appliance.encoder.chunk.run", together)
+    two_at_once(monkeypatch, "appliance.encoder.chunk", "mjpeg")
     media = encode(tmp_path / "source.mp4", tmp_path / "out")
     assert only(media, "1-*/sprite_00001.jpg").stat().st_size
     assert only(media, "1-*/poster.jpg").stat().st_size

@@ -143,7 +143,7 @@ class _Asker:
     no_decoder: bool = False
     #: What the trial decode of each stream's first picture showed, by stream.
     pictures: dict[int, Picture] = field(default_factory=dict)
-    #: One thread has raised; what the other one does is for nobody.
+    #: Whoever asked has raised; what the thread beside does is for nobody.
     over: bool = False
 
     @contextmanager

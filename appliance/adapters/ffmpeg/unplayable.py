@@ -42,6 +42,7 @@ def refuse_protected(stream: Fields) -> None:
 
 
 def nothing_decodes(described: Fields, *, no_decoder: bool) -> SourceRejected:
+    """Of a file that opened and gave no frame: nothing in it, no decoder for it, or damage."""
     kinds = {stream.get("codec_type") for stream in described["streams"]}
     codecs = sorted({stream["codec_name"] for stream in described["streams"] if stream.get("codec_name")})
     if not kinds & {"video", "audio"}:

@@ -21,6 +21,7 @@ from appliance.adapters.ffmpeg.tools import Tools
 from appliance.domain.errors import ConfigError, SourceRejected, Transient
 from appliance.domain.media import Source
 from appliance.domain.tracks import GRID_TICKS
+from tests.beside import PATIENCE_SECONDS, two_at_once
 from tests.recordings import numbered
 
 LIMITS = Limits(deadline_seconds=60, stall_seconds=30, memory_bytes=4 << 30)
@@ -172,14 +173,7 @@ def test_an_undecodable_track_is_left_out_with_a_warning(tmp_path: Path) -> None
 
 def test_sound_is_tried_while_pictures_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     numbered(tmp_path / "source", rate="30", frames=30, options=["-f", "mp4"])
-    both = threading.Barrier(2, timeout=30)
-
-    def together(command: list[str], **options: Any) -> Ended:
-        if "framecrc" in command:
-            both.wait()
-        return run(command, **options)
-
-    monkeypatch.setattr("appliance.adapters.ffmpeg.probe.run", together)
+    two_at_once(monkeypatch, "appliance.adapters.ffmpeg.probe", "framecrc")
     source = probe(tmp_path)
     assert source.video
     assert source.audio
@@ -190,22 +184,25 @@ def test_nobody_waits_for_sound_when_pictures_have_ended_the_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
     numbered(tmp_path / "source", rate="30", frames=30, options=["-f", "mp4"])
-    stuck = threading.Event()
+    stuck, waited = threading.Event(), threading.Event()
 
     def hanging(command: list[str], *, check: Callable[[], None], **options: Any) -> Ended:
         if "-frames:a" in command:
             stuck.set()
-            while True:
+            late = time.monotonic() + PATIENCE_SECONDS
+            while time.monotonic() < late:
                 check()
                 time.sleep(0.01)
+            waited.set()
         if "-frames:v" in command:
-            assert stuck.wait(30)
+            assert stuck.wait(PATIENCE_SECONDS)
             raise raised
         return run(command, check=check, **options)
 
     monkeypatch.setattr("appliance.adapters.ffmpeg.probe.run", hanging)
     with pytest.raises(type(raised)):
         probe(tmp_path)
+    assert not waited.is_set()
 
 
 def test_what_a_refused_recording_cost_is_told_by_the_thread_that_asked(tmp_path: Path) -> None:
